@@ -1,0 +1,86 @@
+package podmgr
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Observed is what exists of one pod key on the node. All of it is read from the engine at one moment, none is remembered.
+type Observed struct {
+	Sandboxes  []Sandbox   // at most one per UID
+	Containers []Container // every instance, sorted by UID, name, attempt
+	// Remains lists each UID of which a directory, cgroup or lease exists, with or without containers.
+	Remains []types.UID
+}
+
+// Sandbox is the holder of a pod's namespaces.
+type Sandbox struct {
+	ID    string
+	UID   types.UID
+	State SandboxState
+	// IPs are the pod's addresses, primary first; empty with hostNetwork.
+	IPs []string
+	// Created is when the sandbox was made (not when its pause was last repaired).
+	Created time.Time
+}
+
+// SandboxState says whether containers can live in a sandbox.
+type SandboxState int
+
+const (
+	// SandboxLost has lost its namespaces (a reboot): it has to be removed and made anew.
+	SandboxLost SandboxState = iota
+	// SandboxRepair has its namespaces but not its pause or its network: EnsureSandbox mends it in place, running
+	// containers stay.
+	SandboxRepair
+	// SandboxReady can take containers.
+	SandboxReady
+)
+
+// Container is one instance of a container of the pod.
+type Container struct {
+	ID      string
+	UID     types.UID // of its pod
+	Name    string    // as in spec.containers[].name
+	Attempt int       // 0 for the first start
+	State   ContainerState
+	// Sealed says that the exit facts below are durable and the task is gone.
+	Sealed bool
+
+	Image   string // reference as in the manifest
+	ImageID string // digest that it runs
+	LogPath string // its current log file
+
+	Created  time.Time
+	Started  time.Time // zero: it never ran
+	Finished time.Time // zero while it runs, and for Unknown
+	ExitCode int32
+	Signal   int32
+	Reason   string // Completed, Error, OOMKilled, ContainerStatusUnknown, StartError; empty while it runs
+	Message  string // termination message
+	// Backoff is how long to wait after this instance ends before the next start (given at Start).
+	Backoff time.Duration
+	// Grace is the pod's terminationGracePeriodSeconds when this instance was created: it holds when the manifest is gone.
+	Grace time.Duration
+}
+
+// ContainerState is the state of one instance.
+//
+//	Created ──▶ Running ──▶ Exited
+//	   └───────────┴──────▶ Unknown   (its task vanished: reboot, a killed shim; Observe reports exit code 255 or 137)
+type ContainerState int
+
+const (
+	// Created exists but was not started: a start is going on, or was cut off.
+	Created ContainerState = iota
+	// Running has a live process.
+	Running
+	// Exited has ended; exit facts are known.
+	Exited
+	// Unknown has ended, but how is not known.
+	Unknown
+)
+
+// Ended says whether no process of the container can be alive.
+func (s ContainerState) Ended() bool { return s == Exited || s == Unknown }

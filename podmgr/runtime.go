@@ -1,0 +1,96 @@
+package podmgr
+
+import (
+	"context"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Source says which pods are wanted. The first Snapshot means "I now know everything"; before it, nothing is removed.
+type Source interface {
+	// Name is the source's name in logs and statuses, such as "dir:/etc/agent/manifests".
+	Name() string
+	// Run sends a Snapshot whenever the source's whole set differs from the last one sent, until ctx ends.
+	Run(ctx context.Context, out chan<- manifests.Snapshot) error
+}
+
+// Runtime is what the pod manager needs of a container engine. The laws, for every adapter (package runtimetest holds
+// them as a suite):
+//
+//   - Every method is idempotent: ensuring what exists and removing what is gone return nil.
+//   - Every method may be cancelled through ctx at any moment, or the process killed inside it; calling it again, or
+//     calling the opposite, converges.
+//   - Methods for different pods may be called at the same time; for one pod, only on different targets (the sandbox,
+//     a container name, a container ID, a reference).
+//   - An error of Observe means "unknown", never "absent".
+//   - Errors that carry a kubelet reason (ErrImagePull, CreateContainerConfigError, …) are *ReasonError.
+type Runtime interface {
+	// Keys lists every pod of which anything is left: a container, a sandbox, a directory, a cgroup.
+	Keys(ctx context.Context) ([]manifests.Key, error)
+	// Observe says what exists of the pod k now, whatever its UID. It does not block on the workload.
+	Observe(ctx context.Context, k manifests.Key) (Observed, error)
+	// Pull makes the image ref present by the given policy. It blocks until the image is here or the attempt failed;
+	// concurrent pulls of one reference share one transfer. Note is a warning for the pod's events when the image is
+	// used although the registry could not be reached.
+	Pull(ctx context.Context, p *manifests.Pod, ref string, policy PullPolicy) (PullResult, error)
+	// EnsureSandbox makes the pod's directories, cgroup, namespaces, network and pause exist, in place where parts of
+	// it do. It returns when containers may be started.
+	EnsureSandbox(ctx context.Context, p *manifests.Pod) error
+	// Start creates and starts one instance of a container; its image is here and its sandbox was ensured. Starting an
+	// attempt that already runs or has ended returns nil.
+	Start(ctx context.Context, p *manifests.Pod, s Instance) error
+	// Stop sends the stop signal, waits for the exit up to grace (rounded up to 1 ns when negative is given), kills
+	// the whole container and returns when it has ended. The exit facts stay observable.
+	Stop(ctx context.Context, id string, grace time.Duration) error
+	// Seal writes the exit facts of an ended container where they survive a crash and a reboot and releases its task.
+	Seal(ctx context.Context, id string) error
+	// Remove deletes an ended container with its snapshot, task and log pipes. It fails on a running one.
+	Remove(ctx context.Context, id string) error
+	// RemoveSandbox ends the pause and removes network, namespaces and mounts of one sandbox; containers must have ended.
+	RemoveSandbox(ctx context.Context, id string) error
+	// Forget removes what is left of a pod when containers and sandbox are gone: volumes, directories, logs, cgroup,
+	// lease. After it, Keys and Observe no longer know the UID.
+	Forget(ctx context.Context, k manifests.Key, uid types.UID) error
+	// Events sends the key of a pod that may have changed; the zero Key means "look at all". They are hints: they may
+	// be late, doubled or lost.
+	Events(ctx context.Context) <-chan manifests.Key
+}
+
+// PullPolicy is spec.containers[].imagePullPolicy.
+type PullPolicy string
+
+// PullResult tells how an image came to be here.
+type PullResult struct {
+	// ImageID is the digest of the image's manifest or configuration, as the kubelet reports it.
+	ImageID string
+	// Pulled is true when a registry was asked and content transferred or confirmed.
+	Pulled bool
+	// Bytes is the size of the image as stored, compressed; Took is the time the transfer needed.
+	Bytes int64
+	Took  time.Duration
+	// Note is set when a local image is used although the policy asked for the registry, with the reason.
+	Note string
+}
+
+// Instance names one start of a container.
+type Instance struct {
+	Container string
+	// Attempt counts the starts from 0; it is the restart count.
+	Attempt int
+	// Backoff is how long the manager has to wait after this instance ends before it starts the next; it is kept with
+	// the instance, so that a restart of the agent does not forget it.
+	Backoff time.Duration
+}
+
+// ReasonError is an error of a Runtime with the reason the kubelet reports for it.
+type ReasonError struct {
+	// Reason is a waiting reason: ErrImagePull, ErrImageNeverPull, InvalidImageName, CreateContainerConfigError,
+	// CreateContainerError, RunContainerError, FailedCreatePodSandBox.
+	Reason string
+	Err    error
+}
+
+func (e *ReasonError) Error() string { return e.Err.Error() }
+func (e *ReasonError) Unwrap() error { return e.Err }
