@@ -76,7 +76,7 @@ func TestPauseReapsOrphansAsPID1(t *testing.T) {
 	pid := cmd.Process.Pid
 	// A shell in the namespace leaves ten orphans behind that end at once: pause is their parent then.
 	out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-p", "sh", "-c",
-		"for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.05 &) ; done").CombinedOutput()
+		"for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.2 >/dev/null 2>&1 &); done").CombinedOutput()
 	if err != nil {
 		t.Fatalf("leaving orphans in the namespace: %v\n%s", err, out)
 	}
