@@ -23,6 +23,9 @@ type Pod struct {
 	Object *v1.Pod
 	// Origin says where the pod was read, for people; it is no part of the pod's identity.
 	Origin Origin
+	// Document is the document as canonical JSON before defaulting: what the UID is the hash of and what Encode stores.
+	// It is nil for a pod that no file stands for.
+	Document []byte
 }
 
 // Key returns the pod's namespace and name.

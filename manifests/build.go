@@ -1,0 +1,130 @@
+package manifests
+
+import (
+	"encoding/json"
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podutil "k8s.io/kubernetes/pkg/api/pod"
+	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/apis/core/helper"
+	corev1 "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/pkg/capabilities"
+)
+
+// Annotations that the kubelet gives a pod from a file (pkg/kubelet/types); log shippers and dashboards know them.
+const (
+	annotationConfigSource = "kubernetes.io/config.source"
+	annotationConfigHash   = "kubernetes.io/config.hash"
+	annotationConfigSeen   = "kubernetes.io/config.seen"
+	annotationConfigMirror = "kubernetes.io/config.mirror"
+
+	annotationLastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+)
+
+// stripServerFields removes what an API server or a kubelet adds to a pod, so that `kubectl get -o yaml` makes a manifest
+// and a newer server's status fields do no harm.
+func stripServerFields(m map[string]any) {
+	delete(m, "status")
+	meta, _ := m["metadata"].(map[string]any)
+	for _, name := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"} {
+		delete(meta, name)
+	}
+	annotations, _ := meta["annotations"].(map[string]any)
+	for _, name := range []string{
+		annotationLastApplied, annotationConfigSource, annotationConfigHash, annotationConfigSeen, annotationConfigMirror,
+	} {
+		delete(annotations, name)
+	}
+}
+
+// build makes the immutable Pod of a strictly decoded document: identity first, then what this agent supports, then
+// Kubernetes' defaulting and validation in the order of the kubelet (pkg/kubelet/config applyDefaults).
+func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
+	findings := checkNames(doc, opt)
+	nodeName := doc.Spec.NodeName
+	if opt.NodeName != "" {
+		nodeName = opt.NodeName
+	}
+	generic, raw, err := canonical(doc)
+	if err != nil {
+		return nil, append(findings, finding{message: err.Error()})
+	}
+	findings = append(findings, checkSupport(generic)...)
+
+	// What is built comes from the canonical bytes alone, so that DecodeStored builds the very same pod.
+	want := &v1.Pod{}
+	if err := json.Unmarshal(raw, want); err != nil {
+		return nil, append(findings, finding{message: err.Error()})
+	}
+	uid := uidOf(raw)
+	want.UID = uid
+	want.Spec.NodeName = nodeName
+	stored, invalid := admit(want)
+	if findings = append(findings, invalid...); len(findings) > 0 {
+		return nil, findings
+	}
+	return &Pod{Object: stored, Origin: origin, Document: raw}, nil
+}
+
+// checkNames finds what Kubernetes' validation would report in words that do not fit a file.
+func checkNames(doc *v1.Pod, opt Options) []finding {
+	var findings []finding
+	if doc.Name == "" {
+		f := finding{path: "metadata.name", message: "missing", hint: "a pod needs a name, such as web"}
+		if doc.GenerateName != "" {
+			f = finding{
+				path: "metadata.generateName", message: "without metadata.name a file would be a new pod at each reading",
+				hint: "give the pod a metadata.name",
+			}
+		}
+		findings = append(findings, f)
+	}
+	if opt.NodeName != "" && doc.Spec.NodeName != "" && doc.Spec.NodeName != opt.NodeName {
+		findings = append(findings, finding{
+			path: "spec.nodeName", message: fmt.Sprintf("the pod is for node %q, this is %q", doc.Spec.NodeName, opt.NodeName),
+			hint: "remove spec.nodeName",
+		})
+	}
+	return findings
+}
+
+// admit applies the defaults and the validation of the API server to a pod and returns it as the server would store it.
+func admit(pod *v1.Pod) (*v1.Pod, []finding) {
+	// Privileged containers are this node's owner's business, as with the kubelet. Setup is a global of the library
+	// and does its work once however often it is called.
+	capabilities.Setup(true, 0)
+
+	corev1.SetObjectDefaults_Pod(pod)
+	internal := &core.Pod{}
+	if err := corev1.Convert_v1_Pod_To_core_Pod(pod, internal, nil); err != nil {
+		return nil, []finding{{message: err.Error()}}
+	}
+	if internal.Annotations == nil {
+		internal.Annotations = map[string]string{}
+	}
+	internal.Annotations[annotationConfigSource] = "file"
+	internal.Annotations[annotationConfigHash] = string(pod.UID)
+	helper.AddOrUpdateTolerationInPod(internal, &core.Toleration{Operator: core.TolerationOpExists, Effect: core.TaintEffectNoExecute})
+
+	opts := podutil.GetValidationOptionsFromPodSpecAndMeta(&internal.Spec, nil, &internal.ObjectMeta, nil)
+	var findings []finding
+	for _, e := range validation.ValidatePodCreate(internal, opts) {
+		if pod.Name == "" && (e.Field == "metadata.name" || e.Field == "metadata.generateName") {
+			continue // checkNames said it better
+		}
+		findings = append(findings, fromField(e))
+	}
+	if len(findings) > 0 {
+		return nil, findings
+	}
+	stored := &v1.Pod{}
+	if err := corev1.Convert_core_Pod_To_v1_Pod(internal, stored, nil); err != nil {
+		return nil, []finding{{message: err.Error()}}
+	}
+	stored.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
+	stored.Status = v1.PodStatus{}
+	return stored, nil
+}

@@ -1,0 +1,152 @@
+package manifests
+
+import (
+	"bytes"
+	"fmt"
+	"runtime/debug"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Limits of one file. They bound the memory and the time that a hostile or damaged file can cost; a real manifest is far
+// below each.
+const (
+	// MaxFileSize is the largest file that is decoded, in bytes.
+	MaxFileSize = 1 << 20
+	// MaxDepth is how deep objects and lists may be nested, aliases expanded.
+	MaxDepth = 64
+	// MaxNodes is how many keys and values all documents of a file may have together, aliases expanded.
+	MaxNodes = 50_000
+
+	maxDocumentProblems = 10
+	maxFileProblems     = 100
+)
+
+// Options says for which node a file is decoded.
+type Options struct {
+	// NodeName becomes spec.nodeName; a manifest that names another node is refused. When empty, spec.nodeName stays
+	// as the manifest has it.
+	NodeName string
+}
+
+// Decode turns the bytes of a file into its pods and its problems. It is pure: it reads nothing, keeps nothing, and the
+// same bytes give the same pods and UIDs in every process. A bad document, or a bad member of a List, is one or more
+// problems and no pod; the other documents of the file are decoded all the same. An empty file is a problem, so that a
+// truncated file is not taken for "no pods"; a file of comments is not.
+func Decode(file string, data []byte, opt Options) ([]*Pod, []Problem) {
+	d := &decoder{file: file, opt: opt}
+	if p := d.checkBytes(data); p != nil {
+		return nil, []Problem{*p}
+	}
+	for _, doc := range split(bytes.TrimPrefix(data, []byte(utf8BOM))) {
+		if !d.document(doc) {
+			break
+		}
+	}
+	return d.pods, d.problems
+}
+
+// decoder is the state of one Decode.
+type decoder struct {
+	file     string
+	opt      Options
+	nodes    int // of the documents so far
+	pods     []*Pod
+	problems []Problem
+}
+
+// document decodes one document. It returns false when the rest of the file is not worth reading.
+func (d *decoder) document(doc document) (goOn bool) {
+	o := object{origin: Origin{File: d.file, Document: doc.number, Line: doc.line}}
+	// The parsers and the validation are other people's code fed with anything: one document that makes them panic must
+	// not end the pods of the others.
+	defer func() {
+		if r := recover(); r != nil {
+			d.report(o, finding{message: fmt.Sprintf("%s: %v", panicMessage, r), hint: firstFrame(debug.Stack())})
+			goOn = true
+		}
+	}()
+	if d.nodes >= MaxNodes {
+		d.report(o, finding{message: fmt.Sprintf("the file has more than %d keys and values", MaxNodes)})
+		return false
+	}
+	t, err := parse(doc)
+	if err != nil {
+		d.report(o, *err)
+		return true
+	}
+	o.tree, o.origin.Line = t, t.line("")
+	count, findings := t.check(MaxNodes - d.nodes)
+	d.nodes += count
+	if len(findings) > 0 {
+		o.key = t.key()
+		d.report(o, findings...)
+		return d.nodes <= MaxNodes
+	}
+	value, err := toGeneric(doc.text)
+	if err != nil {
+		d.report(o, *err)
+		return true
+	}
+	d.object(o, value)
+	return true
+}
+
+// panicMessage begins the message of a problem that stands for a panic; the fuzz test looks for it.
+const panicMessage = "decoding this document ran into a bug of the agent"
+
+func firstFrame(stack []byte) string {
+	if i := bytes.Index(stack, []byte("panic(")); i >= 0 {
+		stack = stack[i:]
+	}
+	lines := bytes.SplitN(stack, []byte("\n"), 4)
+	if len(lines) < 3 {
+		return ""
+	}
+	return string(bytes.TrimSpace(lines[2]))
+}
+
+// finding is a problem of a document before it has a place in the file.
+type finding struct {
+	path    string // as in Problem.Field, relative to the object
+	line    int    // in the file; 0: look path up in the tree
+	message string
+	hint    string
+}
+
+// fromField turns an error of Kubernetes' validation into a finding.
+func fromField(e *field.Error) finding {
+	return finding{path: e.Field, message: e.ErrorBody(), hint: hintFor(e)}
+}
+
+// hintFor adds what Kubernetes' message leaves out; most messages need nothing.
+func hintFor(e *field.Error) string {
+	if e.Type == field.ErrorTypeRequired && e.Field == "spec.containers" {
+		return "a pod has at least one container with a name and an image"
+	}
+	return ""
+}
+
+// report adds the findings of one object as problems, at most ten of them.
+func (d *decoder) report(o object, findings ...finding) {
+	for i, f := range findings {
+		if i == maxDocumentProblems || len(d.problems) > maxFileProblems {
+			return
+		}
+		p := Problem{Origin: o.origin, Pod: o.key, Field: f.path, Message: f.message, Hint: f.hint}
+		if o.prefix != "" && f.path != "" {
+			p.Field = o.prefix + "." + f.path
+		} else if o.prefix != "" {
+			p.Field = o.prefix
+		}
+		if f.line > 0 {
+			p.Origin.Line = f.line
+		} else if p.Field != "" && o.tree != nil {
+			p.Origin.Line = o.tree.line(p.Field)
+		}
+		if len(d.problems) == maxFileProblems {
+			p.Field, p.Message, p.Hint = "", "the file has more problems; they are not shown", ""
+		}
+		d.problems = append(d.problems, p)
+	}
+}

@@ -1,0 +1,178 @@
+package manifests
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Field is one row of the table of pod fields that this version supports. The table decides what is refused, and the
+// README's table is made from it.
+type Field struct {
+	// Path is the field; "[*]" stands for every element of a list. What lies below a row belongs to it.
+	Path string
+	// Note says what is special about it here; empty when it is as in Kubernetes.
+	Note string
+	// Since is the first version of the agent that has it.
+	Since string
+	// Test is the end-to-end test that proves it; empty when none does yet.
+	Test string
+
+	// check returns why a value of the field is not supported; nil when all that Kubernetes allows are.
+	check func(value any) string
+}
+
+const (
+	first = "0.1"
+
+	noMeaning = "accepted; no meaning on a single node"
+	ownDNS    = "Default, None; ClusterFirst and ClusterFirstWithHostNet mean Default"
+)
+
+// Fields returns the table in the order in which people read a manifest.
+func Fields() []Field {
+	var all []Field
+	for _, rows := range [][]Field{metadataFields(), podFields(), containerFields(), securityFields(), volumeFields(), idleFields()} {
+		all = append(all, rows...)
+	}
+	return all
+}
+
+func metadataFields() []Field {
+	return []Field{
+		{Path: "apiVersion", Since: first},
+		{Path: "kind", Since: first},
+		{Path: "metadata.name", Since: first},
+		{Path: "metadata.namespace", Since: first, Note: "default when missing; namespaces need not be created"},
+		{Path: "metadata.labels", Since: first},
+		{Path: "metadata.annotations", Since: first, check: checkAnnotations},
+		{Path: "metadata.generateName", Since: first, Note: "accepted beside metadata.name"},
+		{Path: "metadata.ownerReferences", Since: first, Note: noMeaning},
+	}
+}
+
+func podFields() []Field {
+	return []Field{
+		{Path: "spec.restartPolicy", Since: first},
+		{Path: "spec.terminationGracePeriodSeconds", Since: first},
+		{Path: "spec.hostNetwork", Since: first},
+		{Path: "spec.hostPID", Since: first},
+		{Path: "spec.hostIPC", Since: first},
+		{Path: "spec.shareProcessNamespace", Since: first},
+		{Path: "spec.hostname", Since: first},
+		{Path: "spec.hostAliases", Since: first},
+		{Path: "spec.dnsPolicy", Since: first, Note: ownDNS},
+		{Path: "spec.dnsConfig", Since: first},
+	}
+}
+
+func containerFields() []Field {
+	const c = "spec.containers[*]."
+	return []Field{
+		{Path: c + "name", Since: first},
+		{Path: c + "image", Since: first},
+		{Path: c + "imagePullPolicy", Since: first, Note: "Always uses the image that is here when the registry cannot be reached"},
+		{Path: c + "command", Since: first},
+		{Path: c + "args", Since: first},
+		{Path: c + "workingDir", Since: first},
+		{Path: c + "env[*].name", Since: first},
+		{Path: c + "env[*].value", Since: first},
+		{Path: c + "ports", Since: first},
+		{Path: c + "resources.requests.cpu", Since: first},
+		{Path: c + "resources.requests.memory", Since: first},
+		{Path: c + "resources.requests.ephemeral-storage", Since: first, Note: noMeaning},
+		{Path: c + "resources.limits.cpu", Since: first},
+		{Path: c + "resources.limits.memory", Since: first},
+		{Path: c + "resources.limits.ephemeral-storage", Since: first, Note: "accepted; not enforced yet"},
+		{Path: c + "volumeMounts[*].name", Since: first},
+		{Path: c + "volumeMounts[*].mountPath", Since: first},
+		{Path: c + "volumeMounts[*].readOnly", Since: first},
+		{Path: c + "terminationMessagePath", Since: first},
+		{Path: c + "terminationMessagePolicy", Since: first, Note: "File", check: oneOf("File")},
+	}
+}
+
+func securityFields() []Field {
+	const p, c = "spec.securityContext.", "spec.containers[*].securityContext."
+	seccomp := oneOf("RuntimeDefault", "Unconfined")
+	return []Field{
+		{Path: p + "runAsUser", Since: first},
+		{Path: p + "runAsGroup", Since: first},
+		{Path: p + "runAsNonRoot", Since: first},
+		{Path: p + "supplementalGroups", Since: first},
+		{Path: p + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: seccomp},
+		{Path: c + "privileged", Since: first},
+		{Path: c + "capabilities.add", Since: first},
+		{Path: c + "capabilities.drop", Since: first},
+		{Path: c + "runAsUser", Since: first},
+		{Path: c + "runAsGroup", Since: first},
+		{Path: c + "runAsNonRoot", Since: first},
+		{Path: c + "readOnlyRootFilesystem", Since: first},
+		{Path: c + "allowPrivilegeEscalation", Since: first},
+		{Path: c + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: seccomp},
+	}
+}
+
+func volumeFields() []Field {
+	return []Field{
+		{Path: "spec.volumes[*].name", Since: first},
+		{Path: "spec.volumes[*].emptyDir.medium", Since: first, Note: "on disk only", check: oneOf("")},
+		{Path: "spec.volumes[*].hostPath.path", Since: first},
+		{Path: "spec.volumes[*].hostPath.type", Since: first},
+	}
+}
+
+// idleFields are what clusters put into every pod and what asks nothing of a node without scheduler and API server.
+func idleFields() []Field {
+	defaultAccount := oneOf("", "default")
+	return []Field{
+		{Path: "spec.nodeName", Since: first, Note: "this node or empty"},
+		{Path: "spec.tolerations", Since: first, Note: noMeaning},
+		{Path: "spec.priority", Since: first, Note: noMeaning},
+		{Path: "spec.priorityClassName", Since: first, Note: noMeaning},
+		{Path: "spec.preemptionPolicy", Since: first, Note: noMeaning},
+		{Path: "spec.schedulerName", Since: first, Note: noMeaning},
+		{Path: "spec.enableServiceLinks", Since: first, Note: noMeaning},
+		{Path: "spec.automountServiceAccountToken", Since: first, Note: "false; there are no tokens", check: onlyFalse},
+		{Path: "spec.serviceAccountName", Since: first, Note: "default or empty", check: defaultAccount},
+		{Path: "spec.serviceAccount", Since: first, Note: "default or empty", check: defaultAccount},
+	}
+}
+
+func oneOf(allowed ...string) func(any) string {
+	return func(v any) string {
+		for _, a := range allowed {
+			if v == a {
+				return ""
+			}
+		}
+		return fmt.Sprintf("%v is not supported by this version", quoted(v))
+	}
+}
+
+func quoted(v any) any {
+	if s, ok := v.(string); ok {
+		return strconv.Quote(s)
+	}
+	return v
+}
+
+func onlyFalse(v any) string {
+	if v == false {
+		return ""
+	}
+	return "there are no service account tokens without an API server"
+}
+
+// checkAnnotations refuses the annotations that ask the node for something it would not do.
+func checkAnnotations(v any) string {
+	m, _ := v.(map[string]any)
+	for _, name := range sortedKeys(m) {
+		switch {
+		case strings.HasPrefix(name, "container.apparmor.security.beta.kubernetes.io/") && m[name] != "unconfined",
+			name == "kubernetes.io/ingress-bandwidth", name == "kubernetes.io/egress-bandwidth":
+			return fmt.Sprintf("the annotation %q is not supported by this version", name)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,82 @@
+package manifests
+
+import (
+	"strconv"
+	"strings"
+)
+
+const notSupported = "not supported by this version"
+
+// checkSupport finds each field of a document that the table does not have, at the topmost level that it does not have,
+// and each value that its row refuses.
+func checkSupport(doc map[string]any) []finding {
+	s := support{rows: map[string]Field{}, above: map[string]bool{}}
+	for _, f := range Fields() {
+		s.rows[f.Path] = f
+		for p := f.Path; ; {
+			i := strings.LastIndexAny(p, ".[")
+			if i <= 0 {
+				break
+			}
+			p = p[:i]
+			s.above[p] = true
+		}
+	}
+	s.members(doc, "", "")
+	return s.findings
+}
+
+// support walks a document along the table. above holds the paths that have rows below them.
+type support struct {
+	rows     map[string]Field
+	above    map[string]bool
+	findings []finding
+}
+
+// members visits an object; pattern is path with its list indices replaced by "*".
+func (s *support) members(m map[string]any, path, pattern string) {
+	for _, name := range sortedKeys(m) {
+		s.visit(m[name], join(path, name), join(pattern, name))
+	}
+}
+
+func (s *support) visit(v any, path, pattern string) {
+	row, known := s.rows[pattern]
+	if !known && !s.above[pattern] {
+		if list, ok := v.([]any); v != nil && !(ok && len(list) == 0) {
+			s.findings = append(s.findings, finding{path: path, message: notSupported, hint: refusalHint(pattern)})
+		}
+		return
+	}
+	if known && row.check != nil {
+		if reason := row.check(v); reason != "" {
+			s.findings = append(s.findings, finding{path: path, message: reason, hint: row.Note})
+		}
+	}
+	if !s.above[pattern] {
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		s.members(v, path, pattern)
+	case []any:
+		for i, e := range v {
+			s.visit(e, path+"["+strconv.Itoa(i)+"]", pattern+"[*]")
+		}
+	}
+}
+
+// refusalHint says what to write instead of a field that people often have in a manifest.
+func refusalHint(pattern string) string {
+	switch pattern {
+	case "spec.volumes[*].projected":
+		return "a pod exported from a cluster: remove the kube-api-access volume and its mounts"
+	case "spec.volumes[*].emptyDir.sizeLimit":
+		return "an emptyDir may grow until the disk is full"
+	case "spec.nodeSelector", "spec.affinity":
+		return "there is no scheduler; put the file on the nodes that are meant"
+	case "metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds":
+		return "the pod was being deleted when it was exported; remove the field"
+	}
+	return ""
+}
