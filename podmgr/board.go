@@ -1,6 +1,10 @@
 package podmgr
 
 import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"edgepod.dev/agent/manifests"
@@ -31,4 +35,105 @@ type Event struct {
 	Count     int
 	First     time.Time
 	Last      time.Time
+}
+
+// Board holds what everyone may read of the pods. What it returns is immutable; reading takes no lock that a writer
+// waits for longer than it takes to copy a slice of pointers.
+type Board struct {
+	mu     sync.Mutex // held by writers of view
+	view   atomic.Pointer[view]
+	events eventRing
+}
+
+// view is one immutable state of the board.
+type view struct {
+	entries  []*Entry // sorted by key
+	problems []manifests.Problem
+	changed  chan struct{} // closed when the next view is there
+}
+
+// NewBoard returns an empty board. The Manager makes its own; this is for tests of those who read one.
+func NewBoard() *Board {
+	b := &Board{}
+	b.view.Store(&view{changed: make(chan struct{})})
+	return b
+}
+
+// List returns every entry, sorted by namespace and name.
+func (b *Board) List() []*Entry { return slices.Clone(b.view.Load().entries) }
+
+// Get returns the entry of one pod.
+func (b *Board) Get(k manifests.Key) (*Entry, bool) {
+	entries := b.view.Load().entries
+	i, found := slices.BinarySearchFunc(entries, k, compareEntry)
+	if !found {
+		return nil, false
+	}
+	return entries[i], true
+}
+
+// Problems returns what the sources complain about, and the clashes between them.
+func (b *Board) Problems() []manifests.Problem { return slices.Clone(b.view.Load().problems) }
+
+// Events returns the events of one pod, oldest first; of everything with the zero key.
+func (b *Board) Events(k manifests.Key) []Event { return b.events.list(k) }
+
+// Changed returns a channel that is closed at the next change of entries, problems or events. Take it before reading.
+func (b *Board) Changed() <-chan struct{} { return b.view.Load().changed }
+
+// Record notes an event, or counts it when it is already there. Zero times mean now, a zero count one.
+func (b *Board) Record(e Event) {
+	b.events.add(e)
+	b.update(func(*view) {})
+}
+
+// Post shows an entry in place of the one with its key. The entry must not be written to afterwards.
+func (b *Board) Post(e *Entry) {
+	b.update(func(v *view) {
+		i, found := slices.BinarySearchFunc(v.entries, e.Key, compareEntry)
+		if found {
+			v.entries = slices.Clone(v.entries)
+			v.entries[i] = e
+			return
+		}
+		v.entries = slices.Insert(slices.Clone(v.entries), i, e)
+	})
+}
+
+// Drop takes the entry of a pod that is gone off the board. Its events stay.
+func (b *Board) Drop(k manifests.Key) {
+	if _, found := b.Get(k); !found {
+		return
+	}
+	b.update(func(v *view) {
+		v.entries = slices.DeleteFunc(slices.Clone(v.entries), func(e *Entry) bool { return e.Key == k })
+	})
+}
+
+// SetProblems replaces the problems.
+func (b *Board) SetProblems(ps []manifests.Problem) {
+	if slices.Equal(ps, b.view.Load().problems) {
+		return
+	}
+	b.update(func(v *view) { v.problems = slices.Clone(ps) })
+}
+
+// update makes the next view from a copy of the current one.
+func (b *Board) update(change func(*view)) {
+	b.mu.Lock()
+	old := b.view.Load()
+	next := &view{entries: old.entries, problems: old.problems, changed: make(chan struct{})}
+	change(next)
+	b.view.Store(next)
+	b.mu.Unlock()
+	close(old.changed)
+}
+
+func compareEntry(e *Entry, k manifests.Key) int { return compareKeys(e.Key, k) }
+
+func compareKeys(a, b manifests.Key) int {
+	if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
 }

@@ -84,3 +84,81 @@ const (
 
 // Ended says whether no process of the container can be alive.
 func (s ContainerState) Ended() bool { return s == Exited || s == Unknown }
+
+// sandbox returns the sandbox of a UID, or nil.
+func (o *Observed) sandbox(uid types.UID) *Sandbox {
+	for i := range o.Sandboxes {
+		if o.Sandboxes[i].UID == uid {
+			return &o.Sandboxes[i]
+		}
+	}
+	return nil
+}
+
+// container returns the container with an ID, or nil.
+func (o *Observed) container(id string) *Container {
+	for i := range o.Containers {
+		if o.Containers[i].ID == id {
+			return &o.Containers[i]
+		}
+	}
+	return nil
+}
+
+// newest returns the two latest instances of a container; nil where there is none.
+func (o *Observed) newest(uid types.UID, name string) (last, before *Container) {
+	for i := range o.Containers {
+		c := &o.Containers[i]
+		switch {
+		case c.UID != uid || c.Name != name:
+		case last == nil || c.Attempt > last.Attempt:
+			last, before = c, last
+		case before == nil || c.Attempt > before.Attempt:
+			before = c
+		}
+	}
+	return last, before
+}
+
+// runs says whether any instance of a container has a live process.
+func (o *Observed) runs(uid types.UID, name string) bool {
+	for i := range o.Containers {
+		if c := &o.Containers[i]; c.UID == uid && c.Name == name && c.State == Running {
+			return true
+		}
+	}
+	return false
+}
+
+// hasContainers says whether any instance of the UID exists.
+func (o *Observed) hasContainers(uid types.UID) bool {
+	for i := range o.Containers {
+		if o.Containers[i].UID == uid {
+			return true
+		}
+	}
+	return false
+}
+
+// holds says whether the object that a step was about can still be there; what is yet to be made counts as there.
+func (o *Observed) holds(k stepKey) bool {
+	switch k.verb {
+	case stop, seal, remove:
+		return o.container(k.target) != nil
+	case removeSandbox:
+		return o.sandbox(k.uid) != nil
+	case forget:
+		for _, uid := range o.Remains {
+			if uid == k.uid {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// empty says whether nothing of the pod is left.
+func (o *Observed) empty() bool {
+	return len(o.Sandboxes) == 0 && len(o.Containers) == 0 && len(o.Remains) == 0
+}

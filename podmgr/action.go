@@ -1,0 +1,115 @@
+package podmgr
+
+import (
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// verb names a method of the Runtime.
+type verb int
+
+const (
+	pull verb = iota + 1
+	ensureSandbox
+	start
+	stop
+	seal
+	remove
+	removeSandbox
+	forget
+)
+
+func (v verb) String() string {
+	return [...]string{"?", "pull", "ensure sandbox", "start", "stop", "seal", "remove", "remove sandbox", "forget"}[v]
+}
+
+// creates says whether the verb makes something of the wanted pod; such a step is cancelled when the pod is no longer
+// wanted.
+func (v verb) creates() bool { return v == pull || v == ensureSandbox || v == start }
+
+// action is one call of the Runtime that the plan asks for: plain data, with the reason.
+type action struct {
+	verb verb
+	uid  types.UID
+	// target is what the call is about: a reference (pull), a container name (start), a container ID (stop, seal,
+	// remove), a sandbox ID (remove sandbox), nothing (ensure sandbox, forget: the UID says it).
+	target string
+	// container is the container's name where the action is about one.
+	container string
+	// attempt is that of the instance the action is about.
+	attempt int
+	backoff time.Duration // start: what the instance carries
+	policy  PullPolicy    // pull
+	grace   time.Duration // stop
+	why     string
+}
+
+// key identifies the action's step for its failures.
+func (a *action) key() stepKey { return stepKey{verb: a.verb, uid: a.uid, target: a.target} }
+
+// stepKey identifies one kind of step on one target.
+type stepKey struct {
+	verb   verb
+	uid    types.UID
+	target string
+}
+
+// want is what the manager asks of a worker.
+type want struct {
+	pod    *manifests.Pod // nil: nothing is wanted
+	source string
+	// hold says that a source with precedence has not spoken yet: what runs under another UID may be what it wants, so
+	// none of it is stopped.
+	hold bool
+}
+
+// uid is that of the pod that has to run, empty when none has: nothing is wanted, or the API server is deleting it.
+func (w want) uid() types.UID {
+	if w.pod == nil || w.pod.Object.DeletionTimestamp != nil {
+		return ""
+	}
+	return w.pod.UID()
+}
+
+// decision is the plan's answer. The worker owns one and reuses it, so that planning for a pod with nothing to do
+// allocates nothing.
+type decision struct {
+	// actions may all run at the same time, as far as may() lets them.
+	actions []action
+	// wake is when to plan again although nothing happened; zero: no such time.
+	wake time.Time
+}
+
+func (d *decision) reset() {
+	clear(d.actions) // let go of the strings
+	d.actions = d.actions[:0]
+	d.wake = time.Time{}
+}
+
+// wakeAt makes the worker plan again at t, or earlier.
+func (d *decision) wakeAt(t time.Time) {
+	if d.wake.IsZero() || t.Before(d.wake) {
+		d.wake = t
+	}
+}
+
+// add asks for an action, unless its last failure says to wait.
+func (d *decision) add(a action, mem *memory, now time.Time) {
+	if f, failed := mem.failed[a.key()]; failed && f.attempt == a.attempt && f.retry.After(now) {
+		d.wakeAt(f.retry)
+		return
+	}
+	d.actions = append(d.actions, a)
+}
+
+// pulls says whether a pull of ref is already asked for.
+func (d *decision) pulls(ref string) bool {
+	for i := range d.actions {
+		if d.actions[i].verb == pull && d.actions[i].target == ref {
+			return true
+		}
+	}
+	return false
+}

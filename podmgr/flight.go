@@ -1,0 +1,80 @@
+package podmgr
+
+import (
+	"context"
+	"time"
+)
+
+// step is an action that is being carried out by a goroutine of the worker.
+type step struct {
+	action
+	began  time.Time
+	cancel context.CancelFunc
+	// cancelled says that the worker no longer wants the step's outcome.
+	cancelled bool
+}
+
+// flight is the set of steps that a worker has going on. Owner: the worker.
+type flight []*step
+
+// lane is what two steps of a pod must not work on at the same time.
+type lane struct {
+	kind   verb
+	target string
+}
+
+func (a *action) lane() lane {
+	switch a.verb {
+	case pull, start:
+		return lane{a.verb, a.target}
+	case ensureSandbox, removeSandbox, forget:
+		return lane{ensureSandbox, ""}
+	default:
+		return lane{stop, a.target}
+	}
+}
+
+// admits says whether a may begin beside what is going on. The plan sees only what Observe shows; what is still being
+// made is seen here.
+func (f flight) admits(a *action) bool {
+	for _, s := range f {
+		switch {
+		case s.lane() == a.lane():
+			return false
+		case a.verb == forget || a.verb == removeSandbox:
+			if s.uid == a.uid {
+				return false // a start or a pull may yet leave something behind
+			}
+		case a.verb == start || a.verb == ensureSandbox:
+			if s.uid != a.uid && s.verb != pull || a.verb == start && s.verb == ensureSandbox {
+				return false // the old goes before the new comes; the sandbox comes before its containers
+			}
+		case a.verb != pull:
+			if s.verb == start && s.uid == a.uid && s.container == a.container && s.attempt == a.attempt {
+				return false // its start has not let go of it yet
+			}
+		}
+	}
+	return true
+}
+
+// supersede cancels what must not go on: the making of a pod that is not wanted, and a stop that would take longer than
+// the one asked for now.
+func (f flight) supersede(w want, d *decision, now time.Time) {
+	for _, s := range f {
+		switch {
+		case s.cancelled:
+		case s.verb.creates() && s.uid != w.uid():
+			s.cancelled = true
+			s.cancel()
+		case s.verb == stop:
+			for i := range d.actions {
+				a := &d.actions[i]
+				if a.verb == stop && a.target == s.target && now.Add(a.grace).Before(s.began.Add(s.grace)) {
+					s.cancelled = true
+					s.cancel()
+				}
+			}
+		}
+	}
+}

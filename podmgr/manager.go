@@ -1,0 +1,239 @@
+package podmgr
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"github.com/rs/zerolog"
+)
+
+// keysMin and keysJitter say how often the runtime is asked which pods it has, in case a hint was lost.
+const (
+	keysMin    = 30 * time.Second
+	keysJitter = 30 * time.Second
+)
+
+// Options are what a Manager needs.
+type Options struct {
+	Runtime Runtime
+	// Sources in order of precedence: when two want a pod of one key, the first has it.
+	Sources []Source
+	// NodeName is the name of this node, for the log.
+	NodeName string
+	// HostIP returns the node's address, empty when it has none; it is asked at each status, so it must be quick. May
+	// be nil.
+	HostIP func() string
+	Log    zerolog.Logger
+}
+
+// Manager brings the pods that the sources want into being, each by a worker of its own. All fields below ready belong
+// to the goroutine of Run.
+type Manager struct {
+	options Options
+	log     zerolog.Logger
+	board   *Board
+	ready   chan struct{}
+
+	sources sourceSet
+	wants   map[manifests.Key]want
+	workers map[manifests.Key]*worker
+	unseen  map[*worker]bool // workers that have not observed their pod yet
+	listed  bool             // the runtime's keys were listed after every source had spoken
+	isReady bool
+	group   sync.WaitGroup // of the workers
+	news    chan workerNews
+}
+
+// New returns a Manager; Run makes it work.
+func New(o Options) *Manager {
+	log := o.Log
+	if o.NodeName != "" {
+		log = log.With().Str("node", o.NodeName).Logger()
+	}
+	return &Manager{
+		options: o,
+		log:     log,
+		board:   NewBoard(),
+		ready:   make(chan struct{}),
+		sources: newSourceSet(o.Sources),
+		wants:   map[manifests.Key]want{},
+		workers: map[manifests.Key]*worker{},
+		unseen:  map[*worker]bool{},
+		news:    make(chan workerNews),
+	}
+}
+
+// Board returns the board on which the pods can be read, from before Run on.
+func (m *Manager) Board() *Board { return m.board }
+
+// Ready returns a channel that is closed when every source has sent its first snapshot and every pod that exists has
+// been observed once.
+func (m *Manager) Ready() <-chan struct{} { return m.ready }
+
+// Run works until ctx ends, then joins everything it started and returns nil. The pods go on. It is called once.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer m.group.Wait()
+	defer cancel()
+	snapshots := m.runSources(ctx)
+	hints := m.runHints(ctx)
+	keys := make(chan keyList)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	listing, failures := false, 0
+	list := func() {
+		if !listing {
+			listing = true
+			m.group.Go(func() { m.listKeys(ctx, keys) })
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-snapshots:
+			synced := m.sources.synced()
+			m.sources.set(s)
+			m.merge(ctx)
+			if !synced && m.sources.synced() {
+				list()
+			}
+		case k := <-hints:
+			if m.hint(k) {
+				list()
+			}
+		case n := <-m.news:
+			m.hear(ctx, n)
+		case <-timer.C:
+			list()
+		case l := <-keys:
+			listing = false
+			timer.Reset(keysMin + rand.N(keysJitter))
+			if l.err != nil {
+				failures++
+				m.log.Warn().Err(l.err).Msg("cannot list what the runtime has")
+				timer.Reset(double(observeRetry, keysMin, failures))
+				break
+			}
+			failures = 0
+			m.adopt(ctx, l)
+		}
+		m.checkReady()
+	}
+}
+
+// merge brings the wants of all sources to the workers.
+func (m *Manager) merge(ctx context.Context) {
+	wants, problems := m.sources.merge()
+	m.board.SetProblems(problems)
+	old := m.wants
+	m.wants = wants
+	for k, before := range old {
+		if _, still := wants[k]; still {
+			continue
+		}
+		if before.hold && !m.sources.synced() {
+			wants[k] = want{hold: true} // what runs there may be what a source that has not spoken wants
+		} else if w, works := m.workers[k]; works {
+			w.assign(want{})
+		}
+	}
+	for k, wanted := range wants {
+		if before, was := old[k]; was && before == wanted {
+			continue
+		}
+		if w, works := m.workers[k]; works {
+			w.assign(wanted)
+		} else {
+			m.employ(ctx, k, wanted)
+		}
+	}
+}
+
+// employ starts the worker of a key.
+func (m *Manager) employ(ctx context.Context, k manifests.Key, wanted want) {
+	w := &worker{
+		key:      k,
+		runtime:  m.options.Runtime,
+		board:    m.board,
+		node:     node{hostIP: m.options.HostIP},
+		log:      m.log.With().Str("pod", k.String()).Logger(),
+		wants:    make(chan want, 1),
+		hints:    make(chan struct{}, 1),
+		finished: make(chan stepResult),
+		reports:  m.news,
+	}
+	w.assign(wanted)
+	m.workers[k] = w
+	m.unseen[w] = true
+	m.group.Go(func() { w.run(ctx) })
+}
+
+// hint passes a hint of the runtime on. It returns whether the runtime's keys have to be listed: something happened to
+// a pod that nobody looks after.
+func (m *Manager) hint(k manifests.Key) (list bool) {
+	if k != (manifests.Key{}) {
+		w, works := m.workers[k]
+		if works {
+			w.hint()
+		}
+		return !works && m.sources.synced()
+	}
+	for w := range maps.Values(m.workers) {
+		w.hint()
+	}
+	return true
+}
+
+// hear takes in what a worker tells.
+func (m *Manager) hear(ctx context.Context, n workerNews) {
+	delete(m.unseen, n.worker)
+	if !n.ended {
+		return
+	}
+	k := n.worker.key
+	delete(m.workers, k)
+	if wanted := m.wants[k]; wanted.pod != nil { // wanted again while the worker was about to end
+		m.employ(ctx, k, wanted)
+	}
+}
+
+// keyList is what the runtime has, or why that is not known.
+type keyList struct {
+	keys []manifests.Key
+	err  error
+}
+
+func (m *Manager) listKeys(ctx context.Context, out chan<- keyList) {
+	var l keyList
+	l.keys, l.err = m.options.Runtime.Keys(ctx)
+	select {
+	case out <- l:
+	case <-ctx.Done():
+	}
+}
+
+// adopt gives every pod that exists but is not wanted a worker, which takes it down. As long as a source has not spoken
+// that pod may be its, and nothing happens to it.
+func (m *Manager) adopt(ctx context.Context, l keyList) {
+	if !m.sources.synced() {
+		return
+	}
+	m.listed = true
+	for _, k := range l.keys {
+		if _, works := m.workers[k]; !works {
+			m.employ(ctx, k, m.wants[k])
+		}
+	}
+}
+
+func (m *Manager) checkReady() {
+	if !m.isReady && m.listed && len(m.unseen) == 0 {
+		m.isReady = true
+		close(m.ready)
+	}
+}

@@ -1,0 +1,99 @@
+package podmgr
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+)
+
+const (
+	normal  = v1.EventTypeNormal
+	warning = v1.EventTypeWarning
+)
+
+// record puts an event of this pod on the board.
+func (w *worker) record(container, kind, reason, format string, args ...any) {
+	w.board.Record(Event{Pod: w.key, Container: container, Type: kind, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+// announce records the events that the kubelet has for the beginning of a step.
+func (w *worker) announce(s *step) {
+	switch {
+	case s.verb == stop:
+		w.record(s.container, normal, "Killing", "Stopping container %s", s.container)
+	case s.verb == removeSandbox && s.uid == w.want.uid() && !completed(w.want.pod.Object, &w.have):
+		w.record("", normal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+}
+
+// report writes the log line of a step that ended, and records its events.
+func (w *worker) report(s *step, r stepResult, now time.Time) {
+	level := w.log.Info()
+	if r.err != nil {
+		level = w.log.Warn().Err(r.err).Dur("retry", w.mem.failed[s.key()].retry.Sub(now))
+	}
+	if s.container != "" {
+		level = level.Str("container", s.container).Int("attempt", s.attempt)
+	}
+	level.Stringer("verb", s.verb).Str("target", s.target).Str("why", s.why).Dur("took", now.Sub(s.began)).Msg(s.verb.String())
+	if r.err != nil {
+		w.recordFailure(s, r.err)
+		return
+	}
+	switch s.verb {
+	case pull:
+		w.recordPulled(s, r.pulled, now)
+	case start:
+		w.record(s.container, normal, "Created", "Container created")
+		w.record(s.container, normal, "Started", "Container started")
+	}
+}
+
+func (w *worker) recordPulled(s *step, p PullResult, now time.Time) {
+	if p.Note != "" {
+		w.record(s.container, warning, "Failed", "%s", p.Note)
+	}
+	if !p.Pulled {
+		w.record(s.container, normal, "Pulled", "Container image %q already present on machine", s.target)
+		return
+	}
+	w.record(s.container, normal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.",
+		s.target, p.Took.Round(time.Millisecond), now.Sub(s.began).Round(time.Millisecond), p.Bytes)
+}
+
+func (w *worker) recordFailure(s *step, err error) {
+	reason := ""
+	if re := (*ReasonError)(nil); errors.As(err, &re) {
+		reason = re.Reason
+	}
+	switch s.verb {
+	case pull:
+		switch reason {
+		case reasonNeverPull:
+			w.record(s.container, warning, reasonNeverPull, "Container image %q is not present with pull policy of Never", s.target)
+		case reasonInvalidImage:
+			w.record(s.container, warning, "InspectFailed", "Failed to apply default image tag %q: %v", s.target, err)
+		default:
+			w.record(s.container, warning, "Failed", "Failed to pull image %q: %v", s.target, err)
+		}
+		w.record(s.container, warning, "Failed", "Error: %s", orElse(reason, reasonErrPull))
+	case ensureSandbox:
+		w.record("", warning, reasonSandboxFailed, "Failed to create pod sandbox: %v", err)
+	case start:
+		w.record(s.container, warning, "Failed", "Error: %v", err)
+	case stop, removeSandbox:
+		w.record(s.container, warning, "FailedKillPod", "error killing pod: %v", err)
+	default:
+		w.record(s.container, warning, "FailedSync", "%s: %v", s.verb, err)
+	}
+}
+
+// orElse is s, or other when s is empty.
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

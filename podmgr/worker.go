@@ -1,0 +1,196 @@
+package podmgr
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"github.com/rs/zerolog"
+)
+
+// Times of a worker.
+const (
+	relistMin      = 30 * time.Second // a look without a cause, in case a hint was lost
+	relistJitter   = 15 * time.Second
+	observeTimeout = 30 * time.Second
+	observeRetry   = 100 * time.Millisecond // ×2 up to
+	observeLimit   = 5 * time.Second
+)
+
+// worker brings one pod key to what is wanted. All fields below the channels belong to its goroutine.
+type worker struct {
+	key     manifests.Key
+	runtime Runtime
+	board   *Board
+	node    node
+	log     zerolog.Logger
+
+	wants    chan want         // cap 1, latest wins; the manager is the only sender
+	hints    chan struct{}     // cap 1
+	finished chan stepResult   // steps send, the worker always receives
+	reports  chan<- workerNews // to the manager
+
+	want   want
+	have   Observed
+	mem    memory
+	plan   decision
+	flight flight
+	face   face
+	// failures counts failed looks in a row; known says that a look has succeeded once.
+	failures int
+	known    bool
+}
+
+// workerNews is what a worker tells the manager.
+type workerNews struct {
+	worker *worker
+	ended  bool // else: it has observed its pod for the first time
+}
+
+// stepResult is the outcome of a step.
+type stepResult struct {
+	step   *step
+	pulled PullResult
+	err    error
+}
+
+// run works until nothing is wanted and nothing is left, or until ctx ends; then it joins its steps. The pod goes on.
+func (w *worker) run(ctx context.Context) {
+	defer w.join(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	w.drain(ctx)
+	for {
+		wait := w.look(ctx)
+		if w.done() {
+			w.board.Drop(w.key)
+			w.tell(ctx, true)
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case w.want = <-w.wants:
+		case <-w.hints:
+		case r := <-w.finished:
+			w.settle(ctx, r)
+		case <-timer.C:
+		}
+		w.drain(ctx)
+	}
+}
+
+// drain takes in everything that is there already, so that one look answers it all.
+func (w *worker) drain(ctx context.Context) {
+	for {
+		select {
+		case w.want = <-w.wants:
+		case <-w.hints:
+		case r := <-w.finished:
+			w.settle(ctx, r)
+		default:
+			return
+		}
+	}
+}
+
+// done says whether the worker has nothing to do and nothing to watch.
+func (w *worker) done() bool {
+	return w.known && w.failures == 0 && w.want.pod == nil && w.have.empty() && len(w.flight) == 0
+}
+
+// look observes, plans, launches and posts once. It returns how long to wait at most before the next look. Without an
+// observation there is no plan: unknown is not absent.
+func (w *worker) look(ctx context.Context) (wait time.Duration) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("looking after the pod panicked")
+			wait = w.lookFailed()
+		}
+	}()
+	have, err := w.observe(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn().Err(err).Int("failures", w.failures+1).Msg("cannot see the pod; it is left as it is")
+		}
+		return w.lookFailed()
+	}
+	now := time.Now()
+	w.have = have
+	w.failures = 0
+	w.mem.wants(w.want.uid())
+	w.mem.sees(&w.have, now)
+	plan(w.want, &w.have, &w.mem, now, &w.plan)
+	w.flight.supersede(w.want, &w.plan, now)
+	for i := range w.plan.actions {
+		if a := &w.plan.actions[i]; w.flight.admits(a) {
+			w.launch(ctx, *a, now)
+		}
+	}
+	w.face.post(w, now)
+	if !w.known {
+		w.known = true
+		w.tell(ctx, false)
+	}
+	wait = relistMin + rand.N(relistJitter)
+	if !w.plan.wake.IsZero() {
+		wait = min(wait, max(w.plan.wake.Sub(now), time.Millisecond))
+	}
+	return wait
+}
+
+// observe asks the runtime, for no longer than observeTimeout.
+func (w *worker) observe(ctx context.Context) (Observed, error) {
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	have, err := w.runtime.Observe(ctx, w.key)
+	if err != nil {
+		return Observed{}, fmt.Errorf("observing pod %s: %w", w.key, err)
+	}
+	return have, nil
+}
+
+func (w *worker) lookFailed() time.Duration {
+	w.failures++
+	return double(observeRetry, observeLimit, w.failures)
+}
+
+// tell reports to the manager, which always listens until ctx ends.
+func (w *worker) tell(ctx context.Context, ended bool) {
+	select {
+	case w.reports <- workerNews{worker: w, ended: ended}:
+	case <-ctx.Done():
+	}
+}
+
+// join cancels and awaits the steps.
+func (w *worker) join(ctx context.Context) {
+	for _, s := range w.flight {
+		s.cancelled = true
+		s.cancel()
+	}
+	for len(w.flight) > 0 {
+		w.settle(ctx, <-w.finished)
+	}
+}
+
+// assign gives the worker a new want in place of one it has not taken yet. Only the manager calls it.
+func (w *worker) assign(wanted want) {
+	select {
+	case <-w.wants:
+	default:
+	}
+	w.wants <- wanted
+}
+
+// hint makes the worker look again soon.
+func (w *worker) hint() {
+	select {
+	case w.hints <- struct{}{}:
+	default:
+	}
+}
