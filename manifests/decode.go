@@ -2,8 +2,10 @@ package manifests
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -83,7 +85,7 @@ func (d *decoder) document(doc document) (goOn bool) {
 		d.report(o, findings...)
 		return d.nodes <= MaxNodes
 	}
-	value, err := toGeneric(doc.text)
+	value, err := t.generic(doc)
 	if err != nil {
 		d.report(o, *err)
 		return true
@@ -127,26 +129,23 @@ func hintFor(e *field.Error) string {
 	return ""
 }
 
-// report adds the findings of one object as problems, at most ten of them.
+// report adds the findings of one object as problems in the order of their lines, at most ten of them.
 func (d *decoder) report(o object, findings ...finding) {
+	problems := make([]Problem, len(findings))
 	for i, f := range findings {
-		if i == maxDocumentProblems || len(d.problems) > maxFileProblems {
-			return
+		p := Problem{Origin: o.origin, Pod: o.key, Field: o.path(f.path), Message: f.message, Hint: f.hint}
+		if p.Origin.Line = f.line; f.line == 0 {
+			p.Origin.Line = o.line(f.path)
 		}
-		p := Problem{Origin: o.origin, Pod: o.key, Field: f.path, Message: f.message, Hint: f.hint}
-		if o.prefix != "" && f.path != "" {
-			p.Field = o.prefix + "." + f.path
-		} else if o.prefix != "" {
-			p.Field = o.prefix
+		problems[i] = p
+	}
+	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Origin.Line, b.Origin.Line) })
+	for _, p := range problems[:min(len(problems), maxDocumentProblems)] {
+		switch {
+		case len(d.problems) < maxFileProblems:
+			d.problems = append(d.problems, p)
+		case len(d.problems) == maxFileProblems:
+			d.problems = append(d.problems, Problem{Origin: p.Origin, Message: "the file has more problems; they are not shown"})
 		}
-		if f.line > 0 {
-			p.Origin.Line = f.line
-		} else if p.Field != "" && o.tree != nil {
-			p.Origin.Line = o.tree.line(p.Field)
-		}
-		if len(d.problems) == maxFileProblems {
-			p.Field, p.Message, p.Hint = "", "the file has more problems; they are not shown", ""
-		}
-		d.problems = append(d.problems, p)
 	}
 }

@@ -106,10 +106,13 @@ func (c *checker) children(n *yaml.Node, at *crumb, depth int) (extent, bool) {
 }
 
 func (c *checker) duplicate(key *yaml.Node, at *crumb, seen map[string]int) {
+	line := c.tree.at(key)
 	if key.Kind != yaml.ScalarNode {
+		if key.Kind != yaml.AliasNode {
+			c.findings = append(c.findings, finding{line: line, message: "a key is a list or an object; keys are text"})
+		}
 		return
 	}
-	line := c.tree.at(key)
 	if first, ok := seen[key.Value]; ok {
 		c.findings = append(c.findings, finding{
 			path: at.String(), line: line,

@@ -16,11 +16,31 @@ type object struct {
 	typed  bool   // a member of a PodList, which may leave out apiVersion and kind
 }
 
+// path is the path within the document of a field of the object.
+func (o object) path(field string) string {
+	if o.prefix == "" || field == "" {
+		return o.prefix + field
+	}
+	return o.prefix + "." + field
+}
+
+// line is the line of the file of a field of the object.
+func (o object) line(field string) int {
+	if path := o.path(field); path != "" && o.tree != nil {
+		return o.tree.line(path)
+	}
+	return o.origin.Line
+}
+
 // object decodes one object, or each member of a List by itself.
 func (d *decoder) object(o object, value any) {
 	m, ok := value.(map[string]any)
 	if !ok {
-		d.report(o, finding{message: "the document is " + describe(value) + ", not an object", hint: "it begins with apiVersion and kind"})
+		what := "the document is "
+		if o.member {
+			what = "the member of the list is "
+		}
+		d.report(o, finding{message: what + describe(value) + ", not an object", hint: "it begins with apiVersion and kind"})
 		return
 	}
 	apiVersion, kind, findings := typeOf(o, m)
@@ -37,7 +57,7 @@ func (d *decoder) object(o object, value any) {
 	case (kind == "List" || kind == "PodList") && apiVersion == "v1" && !o.member:
 		d.list(o, m, kind == "PodList")
 	default:
-		d.report(o, finding{path: "kind", message: fmt.Sprintf("kind %q is not supported", kind), hint: hintForKind(kind)})
+		d.report(o, finding{line: o.line("kind"), message: fmt.Sprintf("kind %q is not supported", kind), hint: hintForKind(kind)})
 	}
 }
 
@@ -152,14 +172,10 @@ func (d *decoder) pod(o object, m map[string]any) {
 
 // quoteHint adds how to write a word as a string when YAML read it as a number or a boolean.
 func quoteHint(o object, f *finding) {
-	path := f.path
-	if o.prefix != "" {
-		path = o.prefix + "." + path
-	}
 	if f.hint != "" || !strings.HasPrefix(f.message, mustBeString) {
 		return
 	}
-	if written := o.tree.scalar(path); written != "" {
+	if written := o.tree.scalar(o.path(f.path)); written != "" {
 		f.hint = fmt.Sprintf("quote it: %q", written)
 	}
 }

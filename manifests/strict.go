@@ -10,6 +10,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	kjson "sigs.k8s.io/json"
 )
 
@@ -92,11 +93,14 @@ func (x *explainer) custom(v any, u json.Unmarshaler, path string) {
 	if err == nil {
 		return
 	}
-	if _, ok := u.(*resource.Quantity); ok {
+	switch u.(type) {
+	case *resource.Quantity:
 		x.add(path, "must be a quantity, not "+describe(v), `such as 500m, "0.5", 64Mi or 1G`)
-		return
+	case *intstr.IntOrString:
+		x.mismatch(v, "a whole number or a string", path)
+	default:
+		x.add(path, fmt.Sprintf("cannot be read from %s: %v", describe(v), err), "")
 	}
-	x.add(path, fmt.Sprintf("cannot be read from %s: %v", describe(v), err), "")
 }
 
 func (x *explainer) object(v any, t reflect.Type, path string) {

@@ -133,7 +133,7 @@ func idleFields() []Field {
 		{Path: "spec.preemptionPolicy", Since: first, Note: noMeaning},
 		{Path: "spec.schedulerName", Since: first, Note: noMeaning},
 		{Path: "spec.enableServiceLinks", Since: first, Note: noMeaning},
-		{Path: "spec.automountServiceAccountToken", Since: first, Note: "false; there are no tokens", check: onlyFalse},
+		{Path: "spec.automountServiceAccountToken", Since: first, Note: "false", check: onlyFalse},
 		{Path: "spec.serviceAccountName", Since: first, Note: "default or empty", check: defaultAccount},
 		{Path: "spec.serviceAccount", Since: first, Note: "default or empty", check: defaultAccount},
 	}

@@ -50,7 +50,11 @@ func (s *support) visit(v any, path, pattern string) {
 	}
 	if known && row.check != nil {
 		if reason := row.check(v); reason != "" {
-			s.findings = append(s.findings, finding{path: path, message: reason, hint: row.Note})
+			f := finding{path: path, message: reason}
+			if row.Note != "" {
+				f.hint = "supported: " + row.Note
+			}
+			s.findings = append(s.findings, f)
 		}
 	}
 	if !s.above[pattern] {

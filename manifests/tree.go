@@ -4,19 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-	kjson "sigs.k8s.io/json"
-	kyaml "sigs.k8s.io/yaml"
 )
 
-// tree is a document as YAML nodes. It knows lines, limits and duplicate keys; the values that count come from
-// toGeneric, which reads YAML as Kubernetes does.
+// tree is a document as YAML nodes: it knows the lines.
 type tree struct {
 	root  *yaml.Node
 	first int // line of the file at which the document's text begins
@@ -71,7 +67,8 @@ func syntaxError(doc document, err error) *finding {
 	if n, err := strconv.Atoi(m[1]); err == nil {
 		f.line = doc.line + n - 1
 	}
-	if line := tabIndented(doc.text); line > 0 {
+	tabs := strings.Contains(f.message, "tab character") || strings.Contains(f.message, "cannot start any token")
+	if line := tabIndented(doc.text); tabs && line > 0 {
 		f.line, f.hint = doc.line+line-1, "the line is indented with a tab; YAML wants spaces"
 	}
 	return f
@@ -90,22 +87,6 @@ func tabIndented(text []byte) int {
 	return 0
 }
 
-// toGeneric reads a document as Kubernetes' own tools do: YAML 1.1 words for booleans, integers kept as integers.
-func toGeneric(text []byte) (any, *finding) {
-	if !isJSON(text) {
-		var err error
-		if text, err = kyaml.YAMLToJSONStrict(text); err != nil {
-			msg := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " ")
-			return nil, &finding{message: "the document is not valid YAML: " + msg}
-		}
-	}
-	var v any
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &v); err != nil {
-		return nil, &finding{message: fmt.Sprintf("the document is not valid JSON: %v", err)}
-	}
-	return v, nil
-}
-
 // at is the line of the file of a node.
 func (t *tree) at(n *yaml.Node) int { return t.first + max(n.Line, 1) - 1 }
 
@@ -119,7 +100,8 @@ func (t *tree) key() Key {
 }
 
 func (t *tree) scalar(path string) string {
-	if n, rest := t.find(path); rest == "" && n.Kind == yaml.ScalarNode {
+	if n, rest := t.find(path); rest == "" && target(n).Kind == yaml.ScalarNode {
+		n = target(n)
 		return n.Value
 	}
 	return ""
@@ -155,10 +137,7 @@ func (t *tree) find(path string) (*yaml.Node, string) {
 // step takes the first element off path and goes down by it. at is the node to point a person at: the key of a member,
 // an element of a list. The node decides where an element of the path ends, since keys may contain dots and brackets.
 func step(n *yaml.Node, path string) (at, next *yaml.Node, rest string, ok bool) {
-	for n.Kind == yaml.AliasNode && n.Alias != nil {
-		n = n.Alias
-	}
-	switch n.Kind {
+	switch n = target(n); n.Kind {
 	case yaml.SequenceNode:
 		index, after, found := strings.Cut(strings.TrimPrefix(path, "["), "]")
 		i, err := strconv.Atoi(index)
@@ -200,21 +179,28 @@ func stepInto(n *yaml.Node, path string, depth int) (at, next *yaml.Node, rest s
 func merged(n *yaml.Node) []*yaml.Node {
 	var found []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value != "<<" {
+		if !isMerge(n.Content[i]) {
 			continue
 		}
 		sources := []*yaml.Node{n.Content[i+1]}
-		if n.Content[i+1].Kind == yaml.SequenceNode {
-			sources = n.Content[i+1].Content
+		if s := target(n.Content[i+1]); s.Kind == yaml.SequenceNode {
+			sources = s.Content
 		}
 		for _, s := range sources {
-			if s.Kind == yaml.AliasNode && s.Alias != nil {
-				s = s.Alias
-			}
-			if s.Kind == yaml.MappingNode {
+			if s = target(s); s.Kind == yaml.MappingNode {
 				found = append(found, s)
 			}
 		}
 	}
 	return found
+}
+
+func isMerge(key *yaml.Node) bool { return key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge" }
+
+// target is the node that n stands for when n is an alias.
+func target(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode && n.Alias != nil {
+		return n.Alias
+	}
+	return n
 }

@@ -1,0 +1,73 @@
+package manifests
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAStoredPodComesBackTheSame(t *testing.T) {
+	for name, data := range corpus(t, "testdata/good/*") {
+		pods, _ := Decode(name, data, box)
+		for _, p := range pods {
+			b, err := Encode(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			back, err := DecodeStored(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(p, back); diff != "" {
+				t.Errorf("%s: %s", p.Key(), diff)
+			}
+		}
+	}
+}
+
+func TestADamagedStoredPodIsRefused(t *testing.T) {
+	pods, _ := Decode("f", []byte(good), box)
+	b, err := Encode(pods[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damaged := range map[string][]byte{
+		"empty":                {},
+		"cut off":              b[:len(b)/2],
+		"a changed letter":     bytes.Replace(b, []byte(`"image":"b"`), []byte(`"image":"c"`), 1),
+		"a later version":      bytes.Replace(b, []byte(`"version":1`), []byte(`"version":2`), 1),
+		"an unknown field":     bytes.Replace(b, []byte(`"version":1`), []byte(`"version":1,"more":1`), 1),
+		"zeros of a power cut": make([]byte, len(b)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := DecodeStored(damaged); err == nil {
+				t.Error("it was taken")
+			}
+		})
+	}
+}
+
+func TestAStoredPodThisVersionDoesNotSupportIsRefused(t *testing.T) {
+	doc := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b","livenessProbe":{"exec":{"command":["x"]}}}]}}`)
+	pods, _ := Decode("f", []byte(good), box)
+	p := *pods[0]
+	p.Document = doc
+	b, err := Encode(&p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeStored(b); err == nil || !strings.Contains(err.Error(), "livenessProbe") {
+		t.Errorf("error %v, want one about livenessProbe", err)
+	}
+}
+
+func TestAPodWithoutDocumentCannotBeEncoded(t *testing.T) {
+	pods, _ := Decode("f", []byte(good), box)
+	p := *pods[0]
+	p.Document = nil
+	if _, err := Encode(&p); err == nil {
+		t.Error("no error")
+	}
+}
