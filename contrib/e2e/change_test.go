@@ -13,7 +13,9 @@ import (
 )
 
 // containerID is the ID of a container as containerd knows it.
-func containerID(c v1.ContainerStatus) string { return strings.TrimPrefix(c.ContainerID, "containerd://") }
+func containerID(c v1.ContainerStatus) string {
+	return strings.TrimPrefix(c.ContainerID, "containerd://")
+}
 
 func containsID(cgroup, id string) bool { return id != "" && strings.Contains(cgroup, id) }
 

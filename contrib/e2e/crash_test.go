@@ -232,7 +232,7 @@ func TestContainerRemovedBehindOurBackIsMadeAnew(t *testing.T) {
 		n.Start()
 		names := apply(n, "p", 2)
 		victim := n.Pod(names[0])
-		others := facts(n, names[1:])
+		others, old := facts(n, names[1:]), node.Of(n.Apps(), string(victim.UID))
 		c := n.Containerd()
 		defer func() { _ = c.Close() }()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -251,9 +251,9 @@ func TestContainerRemovedBehindOurBackIsMadeAnew(t *testing.T) {
 		if err := x.Delete(ctx, client.WithSnapshotCleanup); err != nil {
 			t.Logf("deleting the container: %v (the agent may have been faster)", err)
 		}
-		n.Wait(names[0], "running again", func(p *v1.Pod) bool {
-			return node.Ready(p) && p.Status.ContainerStatuses[0].ContainerID != "" && len(node.Of(n.Apps(), string(p.UID))) == 2 &&
-				node.Container(p, "app").State.Running.StartedAt.After(victim.Status.ContainerStatuses[0].State.Running.StartedAt.Time)
+		n.Wait(names[0], "running again in new processes", func(p *v1.Pod) bool {
+			now := node.Of(n.Apps(), string(victim.UID))
+			return node.Ready(p) && len(now) == 2 && len(old) == 2 && now[0].PID != old[0].PID && now[1].PID != old[1].PID
 		})
 		if diff := cmp.Diff(others, facts(n, names[1:])); diff != "" {
 			t.Errorf("other pods changed (-before +after):\n%s", diff)
