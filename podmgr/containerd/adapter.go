@@ -1,0 +1,214 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"edgepod.dev/agent/podmgr"
+	"edgepod.dev/agent/podmgr/logs"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/rs/zerolog"
+)
+
+// namespace is our containerd namespace; we never look into another.
+const namespace = "agent"
+
+// Embedded as Config.Containerd runs containerd in this process.
+const Embedded = "embedded"
+
+// Config says where and how containers run. Directories are absolute.
+type Config struct {
+	Root    string // persistent: containerd's data, volumes
+	State   string // tmpfs: namespaces, FIFOs, sockets; lost at a reboot
+	PodLogs string // CRI log files
+
+	Containerd string // Embedded or the path of a containerd socket
+	Shim       string // shim of the embedded engine; empty: beside this executable
+	OCIRuntime string // OCI runtime binary; empty: runc from $PATH
+	// ShimPerNode makes all pods share one shim process (less memory, one point of failure).
+	ShimPerNode bool
+	// PauseImage replaces the built-in pause by an image.
+	PauseImage string
+
+	CgroupDriver string // auto, cgroupfs or systemd
+	CgroupRoot   string // parent of kubepods, such as "/"
+
+	CNIBinDirs []string
+	CNIConfDir string
+	Bridge     string // name of the bridge in the agent's own CNI configuration
+	PodCIDR    string
+
+	RegistryConfig []string // certs.d directories, first match wins
+	NodeName       string
+	PodPidsLimit   int64 // most processes of one pod; 0: no limit
+
+	LogMaxSize  int64 // bytes of one log file
+	LogMaxFiles int
+	Log         zerolog.Logger
+}
+
+// Runtime implements podmgr.Runtime and podmgr.Images on containerd.
+type Runtime struct {
+	cfg         Config
+	log         zerolog.Logger
+	engine      *engine
+	client      *client.Client
+	snapshotter string
+	boot        string // boot ID of this boot
+	limits      hostLimits
+	cgroups     cgroups
+	network     *network
+	images      *images
+	pauses      *pauses
+	logs        *logPump
+	index       *index
+	exits       *exits
+
+	// pauseFile is held while the built-in pause is written.
+	pauseFile sync.Mutex
+	// leased remembers the leases (types.UID) and leased images (leasedImage) that exist, to save database writes.
+	leased sync.Map
+
+	background sync.WaitGroup // goroutines that Close joins
+	stop       context.CancelFunc
+}
+
+// New starts or connects the engine and adopts what runs: logs are read again before it returns.
+func New(ctx context.Context, cfg Config) (*Runtime, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{cfg.Root, filepath.Join(cfg.Root, "pods")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("creating the agent's directories: %w", err)
+		}
+	}
+	if err := os.MkdirAll(cfg.State, 0o711); err != nil {
+		return nil, fmt.Errorf("creating the agent's directories: %w", err)
+	}
+	if err := cleanStaleState(cfg.State, boot); err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits()}
+	if err := r.open(run); err != nil {
+		stop()
+		if r.engine != nil {
+			r.engine.close()
+		}
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Runtime) open(ctx context.Context) (err error) {
+	// The parts that need no engine are set up while it starts.
+	type built struct {
+		engine *engine
+		err    error
+	}
+	started := make(chan built, 1)
+	go func() {
+		var b built
+		if r.cfg.Containerd == "" || r.cfg.Containerd == Embedded {
+			routeContainerdLogs(r.log)
+			b.engine, b.err = startEmbedded(ctx, r.cfg)
+		} else {
+			b.engine, b.err = connect(ctx, r.cfg.Containerd)
+		}
+		started <- b
+	}()
+	r.cgroups, err = newCgroups(r.cfg, r.limits)
+	if err == nil {
+		r.network, err = newNetwork(r.cfg, r.log)
+	}
+	b := <-started
+	r.engine = b.engine
+	if b.err != nil {
+		return b.err
+	}
+	if err != nil {
+		return err
+	}
+	r.client = r.engine.client
+	r.snapshotter = chooseSnapshotter(r.cfg.Root)
+	r.images = newImages(r.client, r.cfg, r.snapshotter, r.log)
+	r.pauses = newPauses()
+	r.logs = newLogPump(r.cfg.PodLogs, logs.Options{MaxSize: r.cfg.LogMaxSize, MaxFiles: r.cfg.LogMaxFiles}, r.log)
+	r.index = newIndex()
+	if err := r.relist(ctx); err != nil {
+		return err
+	}
+	r.attachLogs(r.ns(ctx))
+	return nil
+}
+
+// Close lets go of the engine; containers run on.
+func (r *Runtime) Close() {
+	r.stop()
+	r.pauses.wait()
+	r.background.Wait()
+	r.logs.close()
+	r.engine.close()
+}
+
+// Address is the socket by which other tools (ctr, nerdctl, cAdvisor) reach the engine.
+func (r *Runtime) Address() string { return r.engine.address }
+
+// Logs lets readers follow what containers write.
+func (r *Runtime) Logs() *logs.Hub { return r.logs.hub }
+
+// Version returns the engine's version.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	v, err := r.client.Version(r.ns(ctx))
+	if err != nil {
+		return "", fmt.Errorf("asking containerd for its version: %w", err)
+	}
+	return v.Version, nil
+}
+
+func (r *Runtime) ns(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, namespace)
+}
+
+// bootID reads the kernel's boot ID: it changes at every reboot.
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot ID: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// cleanStaleState removes what an earlier boot left in a state directory that is not on a tmpfs. Mounts cannot have
+// survived a boot, but a test that only pretends to reboot has them: they are unmounted first.
+func cleanStaleState(state, boot string) error {
+	mark := filepath.Join(state, "boot-id")
+	old, err := os.ReadFile(mark)
+	if err == nil && string(old) == boot {
+		return nil
+	}
+	for _, dir := range []string{"pods", "containers", "cni", "containerd", "s"} {
+		if err := removeTree(filepath.Join(state, dir)); err != nil {
+			return fmt.Errorf("removing state of an earlier boot: %w", err)
+		}
+	}
+	if err := os.WriteFile(mark, []byte(boot), 0o600); err != nil {
+		return fmt.Errorf("writing the boot mark: %w", err)
+	}
+	return nil
+}
+
+// cleanup is the context for what has to be undone although ctx has ended.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+}
+
+var _ podmgr.Runtime = (*Runtime)(nil)

@@ -1,0 +1,100 @@
+package containerd
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// hostLimits are what this box does not let us do.
+type hostLimits struct {
+	// minOOMScoreAdj is the lowest oom_score_adj a container may get: without CAP_SYS_RESOURCE no process can go below
+	// the value it inherited, and runc then dies with "can't get final child's PID from pipe: EOF".
+	minOOMScoreAdj int
+	// raiseRlimits says whether hard limits may be raised (CAP_SYS_RESOURCE).
+	raiseRlimits bool
+}
+
+const capSysResource = 24
+
+func readHostLimits() hostLimits {
+	if hasCapability(capSysResource) {
+		return hostLimits{minOOMScoreAdj: -1000, raiseRlimits: true}
+	}
+	own := 0
+	if b, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		own, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+	return hostLimits{minOOMScoreAdj: own}
+}
+
+func hasCapability(n uint) bool {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			mask, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && mask&(1<<n) != 0
+		}
+	}
+	return false
+}
+
+// chooseSnapshotter is overlayfs where the filesystem below root can carry it, else plain copies.
+func chooseSnapshotter(root string) string {
+	if err := overlayutils.Supported(root); err != nil {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// removeTree unmounts everything below dir and removes dir. It never crosses into a mount it could not unmount.
+func removeTree(dir string) error {
+	if _, err := os.Lstat(dir); err != nil {
+		if os.IsNotExist(err) {
+			return nil
+		}
+		return fmt.Errorf("removing %s: %w", dir, err)
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return fmt.Errorf("reading the mount table: %w", err)
+	}
+	for i := len(mounts) - 1; i >= 0; i-- {
+		if err := unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("unmounting %s: %w", mounts[i].Mountpoint, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("removing %s: %w", dir, err)
+	}
+	return nil
+}
+
+// writeFile writes a small file that readers never see half-written.
+func writeFile(path string, data []byte, mode os.FileMode) error {
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, data, mode); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+func mkdir(mode os.FileMode, elem ...string) (string, error) {
+	dir := filepath.Join(elem...)
+	if err := os.MkdirAll(dir, mode); err != nil {
+		return "", fmt.Errorf("creating %s: %w", dir, err)
+	}
+	return dir, nil
+}

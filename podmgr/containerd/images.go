@@ -1,0 +1,269 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/identity"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/rs/zerolog"
+	v1 "k8s.io/api/core/v1"
+)
+
+// images pulls, imports and reads images.
+type images struct {
+	client      *client.Client
+	registries  registries
+	snapshotter string
+	log         zerolog.Logger
+
+	mu     sync.Mutex // guards all below
+	pulls  map[string]*pull
+	parsed map[digest.Digest]*image // by target digest; small, and dropped when it grows
+}
+
+// pull is one transfer that any number of callers wait for.
+type pull struct {
+	done   chan struct{}
+	cancel context.CancelFunc
+	users  int
+	img    client.Image
+	err    error
+}
+
+// image is what a container start needs to know of an image. All of it is hostile input.
+type image struct {
+	name    string // normalised reference
+	target  digest.Digest
+	config  ocispec.ImageConfig
+	id      digest.Digest // of the configuration
+	chainID string        // of the unpacked root filesystem
+	passwd  []byte        // /etc/passwd and /etc/group of the root filesystem, bounded
+	group   []byte
+}
+
+func newImages(c *client.Client, cfg Config, snapshotter string, log zerolog.Logger) *images {
+	return &images{
+		client: c, registries: newRegistries(cfg), snapshotter: snapshotter, log: log,
+		pulls: map[string]*pull{}, parsed: map[digest.Digest]*image{},
+	}
+}
+
+// normalise gives a reference its full name, as docker does: nginx is docker.io/library/nginx:latest.
+func normalise(ref string) (string, error) {
+	n, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return "", &podmgr.ReasonError{Reason: "InvalidImageName", Err: fmt.Errorf("reading image name %q: %w", ref, err)}
+	}
+	return n.String(), nil
+}
+
+// Pull implements podmgr.Runtime.
+func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy podmgr.PullPolicy) (podmgr.PullResult, error) {
+	ctx = r.ns(ctx)
+	name, err := normalise(ref)
+	if err != nil {
+		return podmgr.PullResult{}, err
+	}
+	var res podmgr.PullResult
+	begun := time.Now()
+	img, err := r.images.local(ctx, name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+	}
+	here := err == nil
+	switch {
+	case here && policy != podmgr.PullPolicy(v1.PullAlways):
+	case !here && policy == podmgr.PullPolicy(v1.PullNever):
+		return res, &podmgr.ReasonError{Reason: "ErrImageNeverPull", Err: fmt.Errorf("image %q is not present with pull policy of Never", ref)}
+	default:
+		pulled, err := r.images.fetch(ctx, name)
+		switch {
+		case err == nil:
+			img, res.Pulled = pulled, true
+		case here && unreachable(err):
+			res.Note = fmt.Sprintf("registry of %q cannot be reached, using the image that is here: %v", ref, err)
+		default:
+			return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: fmt.Errorf("pulling image %q: %w", ref, err)}
+		}
+	}
+	i, err := r.images.parse(ctx, img)
+	if err != nil {
+		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: fmt.Errorf("reading image %q: %w", ref, err)}
+	}
+	res.ImageID, res.Took = i.repoDigest(), time.Since(begun)
+	if res.Pulled {
+		res.Bytes, _ = img.Size(ctx)
+	}
+	if err := r.keepImage(ctx, p.UID(), i); err != nil {
+		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+	}
+	return res, nil
+}
+
+// local finds an image that is here and unpacked; one that came without being unpacked (a registry mirror, ctr) is.
+func (x *images) local(ctx context.Context, name string) (client.Image, error) {
+	img, err := x.client.GetImage(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("finding image %q: %w", name, err)
+	}
+	x.mu.Lock()
+	known := x.parsed[img.Target().Digest] != nil
+	x.mu.Unlock()
+	if known {
+		return img, nil
+	}
+	unpacked, err := img.IsUnpacked(ctx, x.snapshotter)
+	if err != nil {
+		return nil, fmt.Errorf("finding image %q: %w", name, err)
+	}
+	if !unpacked {
+		if err := img.Unpack(ctx, x.snapshotter, client.WithUnpackApplyOpts(diff.WithSyncFs(true))); err != nil {
+			return nil, fmt.Errorf("unpacking image %q: %w", name, err)
+		}
+	}
+	return img, nil
+}
+
+// fetch asks the registry; callers that want the same name share one transfer, which ends when none is left.
+func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
+	x.mu.Lock()
+	p := x.pulls[name]
+	if p == nil {
+		run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		p = &pull{done: make(chan struct{}), cancel: cancel}
+		x.pulls[name] = p
+		go func() {
+			defer cancel()
+			p.img, p.err = x.client.Pull(run, name,
+				client.WithResolver(x.registries.resolver(run)),
+				client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
+				client.WithMaxConcurrentDownloads(3),
+				client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(diff.WithSyncFs(true))}))
+			x.mu.Lock()
+			if x.pulls[name] == p {
+				delete(x.pulls, name)
+			}
+			x.mu.Unlock()
+			close(p.done)
+		}()
+	}
+	p.users++
+	x.mu.Unlock()
+	select {
+	case <-p.done:
+		return p.img, p.err
+	case <-ctx.Done():
+		x.mu.Lock()
+		p.users--
+		if p.users == 0 {
+			p.cancel()
+			if x.pulls[name] == p {
+				delete(x.pulls, name)
+			}
+		}
+		x.mu.Unlock()
+		return nil, ctx.Err()
+	}
+}
+
+// unreachable says whether err means that no registry answered, as opposed to one that said no.
+func unreachable(err error) bool {
+	var (
+		netErr net.Error
+		urlErr *url.Error
+		dnsErr *net.DNSError
+	)
+	if errors.As(err, &netErr) || errors.As(err, &urlErr) || errors.As(err, &dnsErr) || errdefs.IsUnavailable(err) {
+		return true
+	}
+	// An answer of a registry or a proxy that is itself in trouble.
+	for _, status := range []string{"500 ", "502 ", "503 ", "504 ", "429 "} {
+		if strings.Contains(err.Error(), "status: "+status) || strings.Contains(err.Error(), "status code: "+strings.TrimSpace(status)) {
+			return true
+		}
+	}
+	return false
+}
+
+// parse reads configuration and users of an unpacked image, once for each.
+func (x *images) parse(ctx context.Context, img client.Image) (*image, error) {
+	target := img.Target().Digest
+	x.mu.Lock()
+	known := x.parsed[target]
+	x.mu.Unlock()
+	if known != nil {
+		i := *known
+		i.name = img.Name()
+		return &i, nil
+	}
+	desc, err := img.Config(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading image configuration: %w", err)
+	}
+	const most = 4 << 20
+	if desc.Size > most {
+		return nil, fmt.Errorf("image configuration of %d bytes is too large", desc.Size)
+	}
+	b, err := content.ReadBlob(ctx, x.client.ContentStore(), desc)
+	if err != nil {
+		return nil, fmt.Errorf("reading image configuration: %w", err)
+	}
+	var cfg ocispec.Image
+	if err := json.Unmarshal(b, &cfg); err != nil {
+		return nil, fmt.Errorf("reading image configuration: %w", err)
+	}
+	i := &image{
+		name: img.Name(), target: target, config: cfg.Config, id: desc.Digest,
+		chainID: identity.ChainID(cfg.RootFS.DiffIDs).String(),
+	}
+	if err := x.readUsers(ctx, i); err != nil {
+		return nil, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	const cached = 64
+	if len(x.parsed) >= cached {
+		clear(x.parsed)
+	}
+	x.parsed[target] = i
+	return i, nil
+}
+
+// forStart returns a pulled image for a container.
+func (x *images) forStart(ctx context.Context, ref string) (*image, error) {
+	name, err := normalise(ref)
+	if err != nil {
+		return nil, err
+	}
+	img, err := x.local(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return x.parse(ctx, img)
+}
+
+// repoDigest is status.containerStatuses[].imageID.
+func (i *image) repoDigest() string {
+	n, err := reference.ParseDockerRef(i.name)
+	if err != nil {
+		return i.id.String()
+	}
+	return n.Name() + "@" + i.target.String()
+}
+

@@ -1,0 +1,197 @@
+package containerd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"edgepod.dev/agent/manifests"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// index says which container IDs and pod directories belong to a pod key, so that observing one pod does not read all.
+// It is a cache of containerd and of <root>/pods: relist rebuilds it, creating and removing keep it, and an entry whose
+// object is gone is harmless.
+type index struct {
+	mu   sync.Mutex
+	pods map[manifests.Key]*podIndex
+	ids  map[string]manifests.Key
+}
+
+type podIndex struct {
+	containers map[string]struct{}
+	uids       map[types.UID]struct{}
+}
+
+func newIndex() *index {
+	return &index{pods: map[manifests.Key]*podIndex{}, ids: map[string]manifests.Key{}}
+}
+
+func (x *index) pod(k manifests.Key) *podIndex {
+	p := x.pods[k]
+	if p == nil {
+		p = &podIndex{containers: map[string]struct{}{}, uids: map[types.UID]struct{}{}}
+		x.pods[k] = p
+	}
+	return p
+}
+
+func (x *index) addContainer(k manifests.Key, id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pod(k).containers[id] = struct{}{}
+	x.ids[id] = k
+}
+
+func (x *index) removeContainer(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if k, ok := x.ids[id]; ok {
+		delete(x.ids, id)
+		delete(x.pod(k).containers, id)
+		x.drop(k)
+	}
+}
+
+func (x *index) addUID(k manifests.Key, uid types.UID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.pod(k).uids[uid] = struct{}{}
+}
+
+func (x *index) removeUID(k manifests.Key, uid types.UID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.pod(k).uids, uid)
+	x.drop(k)
+}
+
+func (x *index) drop(k manifests.Key) {
+	if p := x.pods[k]; p != nil && len(p.containers) == 0 && len(p.uids) == 0 {
+		delete(x.pods, k)
+	}
+}
+
+func (x *index) keyOf(id string) (manifests.Key, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k, ok := x.ids[id]
+	return k, ok
+}
+
+func (x *index) get(k manifests.Key) (ids []string, uids []types.UID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.pods[k]
+	if p == nil {
+		return nil, nil
+	}
+	for id := range p.containers {
+		ids = append(ids, id)
+	}
+	for u := range p.uids {
+		uids = append(uids, u)
+	}
+	return ids, uids
+}
+
+func (x *index) keys() []manifests.Key {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := make([]manifests.Key, 0, len(x.pods))
+	for k := range maps.Keys(x.pods) {
+		out = append(out, k)
+	}
+	return out
+}
+
+// relist adds to the index everything that containerd and <root>/pods know. It never removes: what is made at the same
+// moment must not be lost, and an entry too many is dropped when it is observed.
+func (r *Runtime) relist(ctx context.Context) error {
+	all, err := r.client.ContainerService().List(r.ns(ctx))
+	if err != nil {
+		return fmt.Errorf("listing containers: %w", err)
+	}
+	for _, c := range all {
+		if k, _, _, _, ok := owner(c); ok {
+			r.index.addContainer(k, c.ID)
+		}
+	}
+	dirs, err := os.ReadDir(filepath.Join(r.cfg.Root, "pods"))
+	if err != nil {
+		return fmt.Errorf("listing pod directories: %w", err)
+	}
+	for _, d := range dirs {
+		uid := types.UID(d.Name())
+		p, err := readPodFile(r.podDir(uid))
+		if err != nil {
+			// Made in the instant of a power cut: nothing else of the pod can exist.
+			r.log.Warn().Err(err).Str("uid", d.Name()).Msg("removing a pod directory without a readable pod.json")
+			if err := removeTree(r.podDir(uid)); err != nil {
+				r.log.Warn().Err(err).Str("uid", d.Name()).Msg("removing a pod directory")
+			}
+			continue
+		}
+		r.index.addUID(manifests.Key{Namespace: p.Namespace, Name: p.Name}, uid)
+	}
+	return nil
+}
+
+// Keys implements podmgr.Runtime.
+func (r *Runtime) Keys(ctx context.Context) ([]manifests.Key, error) {
+	if err := r.relist(ctx); err != nil {
+		return nil, err
+	}
+	return r.index.keys(), nil
+}
+
+// podFile is <root>/pods/<uid>/pod.json.
+type podFile struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+}
+
+func (r *Runtime) podDir(uid types.UID) string {
+	return filepath.Join(r.cfg.Root, "pods", string(uid))
+}
+
+func (r *Runtime) podState(uid types.UID) string {
+	return filepath.Join(r.cfg.State, "pods", string(uid))
+}
+
+func readPodFile(dir string) (podFile, error) {
+	var p podFile
+	b, err := os.ReadFile(filepath.Join(dir, "pod.json"))
+	if err != nil {
+		return p, fmt.Errorf("reading the pod's file: %w", err)
+	}
+	if err := json.Unmarshal(b, &p); err != nil || p.Name == "" {
+		return p, fmt.Errorf("reading %s: it is not a pod's file", filepath.Join(dir, "pod.json"))
+	}
+	return p, nil
+}
+
+// makePodDir makes the pod's directory, the first thing of a pod that exists.
+func (r *Runtime) makePodDir(k manifests.Key, uid types.UID) error {
+	dir := r.podDir(uid)
+	if _, err := readPodFile(dir); err == nil {
+		r.index.addUID(k, uid)
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "volumes"), 0o755); err != nil {
+		return fmt.Errorf("creating the pod's directory: %w", err)
+	}
+	b, err := json.Marshal(podFile{Namespace: k.Namespace, Name: k.Name})
+	if err != nil {
+		return fmt.Errorf("encoding the pod's file: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pod.json"), b, 0o600); err != nil {
+		return fmt.Errorf("writing the pod's file: %w", err)
+	}
+	r.index.addUID(k, uid)
+	return nil
+}

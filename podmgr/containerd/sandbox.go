@@ -1,0 +1,190 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// shmSize is the size in bytes of a pod's /dev/shm, as containerd's CRI makes it.
+const shmSize = 64 << 20
+
+// namespacesWanted says which namespaces the pod has of its own, instead of the node's.
+func namespacesWanted(p *v1.Pod) wantedNamespaces {
+	return wantedNamespaces{
+		net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork,
+		hostname: hostname(p),
+	}
+}
+
+// EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; it returns when the network
+// is there and the pause's shim runs, because that is when containers can be started.
+func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
+	if err := r.ensureSandbox(ctx, p); err != nil {
+		return &podmgr.ReasonError{Reason: "FailedCreatePodSandBox", Err: err}
+	}
+	return nil
+}
+
+func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
+	uid, dir := p.UID(), r.podState(p.UID())
+	if err := r.makePodDir(p.Key(), uid); err != nil {
+		return err
+	}
+	if _, err := mkdir(0o755, dir); err != nil {
+		return err
+	}
+	if err := r.cgroups.ensure(p.Object, podmgr.QOSClass(p.Object)); err != nil {
+		return err
+	}
+	if !p.Object.Spec.HostIPC {
+		if err := mountShm(filepath.Join(dir, "shm")); err != nil {
+			return err
+		}
+	}
+	own := namespacesWanted(p.Object)
+	if err := own.pin(dir); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.ensurePause(gctx, p, own) })
+	group.Go(func() error {
+		var ips []string
+		if own.net {
+			n, err := r.network.attach(gctx, p, sandboxID(uid), filepath.Join(dir, netFile), filepath.Join(dir, "network.json"))
+			if err != nil {
+				return err
+			}
+			ips = n.IPs
+		}
+		return writePodFiles(p, dir, ips, r.cfg.NodeName)
+	})
+	return group.Wait()
+}
+
+func mountShm(dir string) error {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil && st.Type == unix.TMPFS_MAGIC && isMountpoint(dir) {
+		return nil
+	}
+	if _, err := mkdir(0o1777, dir); err != nil {
+		return err
+	}
+	opts := fmt.Sprintf("mode=1777,size=%d", shmSize)
+	if err := unix.Mount("shm", dir, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
+		return fmt.Errorf("mounting the pod's /dev/shm: %w", err)
+	}
+	return nil
+}
+
+// isMountpoint says whether dir is the root of a mount other than its parent's.
+func isMountpoint(dir string) bool {
+	var a, b unix.Stat_t
+	if unix.Lstat(dir, &a) != nil || unix.Lstat(filepath.Dir(dir), &b) != nil {
+		return false
+	}
+	return a.Dev != b.Dev
+}
+
+// sandboxState judges the sandbox of a UID from its namespaces, its network and its pause.
+func (r *Runtime) sandboxState(ctx context.Context, uid types.UID, rec record) (podmgr.SandboxState, []string, error) {
+	dir := r.podState(uid)
+	if rec.Boot != r.boot || !rec.own().pinned(dir) {
+		return podmgr.SandboxLost, nil, nil
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return podmgr.SandboxLost, nil, nil
+	}
+	var ips []string
+	if rec.OwnNet {
+		n, err := readNetworkFile(filepath.Join(dir, "network.json"))
+		if err != nil || !n.Done {
+			return podmgr.SandboxRepair, nil, nil
+		}
+		ips = n.IPs
+	}
+	if r.pauses.starting(sandboxID(uid)) {
+		return podmgr.SandboxReady, ips, nil
+	}
+	st, err := r.task(ctx, sandboxID(uid))
+	if err != nil {
+		return 0, nil, err
+	}
+	if !st.running() {
+		return podmgr.SandboxRepair, ips, nil
+	}
+	return podmgr.SandboxReady, ips, nil
+}
+
+// RemoveSandbox implements podmgr.Runtime.
+func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
+	ctx = r.ns(ctx)
+	c, err := r.client.ContainerService().Get(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading sandbox %s: %w", id, err)
+	}
+	_, uid, _, _, ok := owner(c)
+	if !ok {
+		return fmt.Errorf("removing sandbox %s: it is not ours", id)
+	}
+	r.pauses.waitFor(id)
+	dir := r.podState(uid)
+	rec, _ := recordOf(c)
+	if rec.OwnNet {
+		if err := r.network.detach(ctx, id, filepath.Join(dir, netFile), filepath.Join(dir, "network.json")); err != nil {
+			return err
+		}
+	}
+	if err := r.killTask(ctx, id); err != nil {
+		return err
+	}
+	for _, f := range []string{netFile, ipcFile, utsFile} {
+		if err := unpin(filepath.Join(dir, f)); err != nil {
+			return err
+		}
+	}
+	if err := r.dropSandboxRecord(ctx, id); err != nil {
+		return err
+	}
+	return r.dropContainer(ctx, c)
+}
+
+// dropSandboxRecord removes the record by which containers of the pod find the shim.
+func (r *Runtime) dropSandboxRecord(ctx context.Context, id string) error {
+	if !r.engine.embedded() {
+		return nil
+	}
+	if err := r.client.SandboxStore().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("removing sandbox record: %w", err)
+	}
+	return nil
+}
+
+// Forget implements podmgr.Runtime.
+func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) error {
+	for _, step := range []func() error{
+		func() error { return removeTree(r.podState(uid)) },
+		func() error { return r.cgroups.remove(uid) },
+		func() error { return r.dropLease(ctx, uid) },
+		func() error { return r.removeLogs(k, uid) },
+		func() error { return removeTree(r.podDir(uid)) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("forgetting pod %s: %w", k, err)
+		}
+	}
+	r.index.removeUID(k, uid)
+	return nil
+}

@@ -1,0 +1,298 @@
+package containerd
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"edgepod.dev/agent/manifests"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/pkg/cap"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	v1 "k8s.io/api/core/v1"
+)
+
+// defaultPath is what a container gets when its image sets no PATH.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// shimGroup is the annotation by which the shims of a pod's containers become one process.
+const shimGroup = "io.containerd.runc.v2.group"
+
+// sandboxView is what a container needs to know of the pod around it: paths and values, all made by us.
+type sandboxView struct {
+	dir       string // <state>/pods/<uid>
+	group     string // of shims
+	hostname  string
+	pausePID  uint32 // only with a shared PID namespace
+	cgroup    string // the container's cgroupsPath
+	own       wantedNamespaces
+	oomScore  int
+	seccomp   bool // the kernel has it
+	unified   bool // cgroup v2
+	termination string // host path of the termination message file
+	// volumes maps volume names to host paths.
+	volumes map[string]string
+}
+
+// containerSpec builds the OCI spec of one container. It is pure. Everything from the image is hostile input: no label,
+// annotation or host path comes from there, and what it may choose (user, environment, working directory, command) is
+// bounded.
+func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sandboxView) (*specs.Spec, error) {
+	env, err := environment(c, img.config.Env, sb.hostname)
+	if err != nil {
+		return nil, err
+	}
+	args, err := command(c, img)
+	if err != nil {
+		return nil, err
+	}
+	cwd, err := workingDir(c, img)
+	if err != nil {
+		return nil, err
+	}
+	s := &specs.Spec{
+		Version:     specs.Version,
+		Root:        &specs.Root{Path: "rootfs"},
+		Annotations: map[string]string{shimGroup: sb.group},
+		Process: &specs.Process{
+			Args: args, Env: env, Cwd: cwd,
+			User:        specs.User{UID: who.uid, GID: who.gid, AdditionalGids: who.groups},
+			OOMScoreAdj: &sb.oomScore,
+		},
+		Linux: &specs.Linux{
+			CgroupsPath: sb.cgroup,
+			Resources:   containerResources(c),
+			Namespaces:  namespacesOf(p, sb),
+		},
+	}
+	if sb.unified {
+		s.Linux.Resources.Unified = map[string]string{"memory.oom.group": "1"}
+	}
+	mounts, err := mountsOf(p, c, sb)
+	if err != nil {
+		return nil, err
+	}
+	s.Mounts = mounts
+	return s, secure(s, p, c, sb)
+}
+
+// environment is the image's, then HOSTNAME, then the manifest's with $(VAR) expanded over earlier variables.
+func environment(c *v1.Container, image []string, hostname string) ([]string, error) {
+	env := []string{defaultPath, "HOSTNAME=" + hostname}
+	for _, e := range image {
+		if name, _, ok := strings.Cut(e, "="); ok && name != "" && !strings.ContainsRune(e, 0) {
+			env = setEnv(env, e)
+		}
+	}
+	vars := map[string]string{}
+	for _, e := range c.Env {
+		if e.ValueFrom != nil {
+			return nil, fmt.Errorf("environment variable %s: valueFrom is not supported", e.Name)
+		}
+		vars[e.Name] = manifests.Expand(e.Value, lookup(vars))
+		env = setEnv(env, e.Name+"="+vars[e.Name])
+	}
+	return env, nil
+}
+
+func lookup(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
+}
+
+func setEnv(env []string, e string) []string {
+	name, _, _ := strings.Cut(e, "=")
+	for i := range env {
+		if strings.HasPrefix(env[i], name+"=") {
+			env[i] = e
+			return env
+		}
+	}
+	return append(env, e)
+}
+
+// command is the manifest's command and args over the image's entrypoint and cmd, as the CRI combines them.
+func command(c *v1.Container, img *image) ([]string, error) {
+	vars := map[string]string{}
+	for _, e := range c.Env {
+		vars[e.Name] = manifests.Expand(e.Value, lookup(vars))
+	}
+	expand := func(list []string) (out []string) {
+		for _, s := range list {
+			out = append(out, manifests.Expand(s, lookup(vars)))
+		}
+		return out
+	}
+	cmd, args := expand(c.Command), expand(c.Args)
+	if len(cmd) == 0 {
+		cmd = img.config.Entrypoint
+		if len(args) == 0 {
+			args = img.config.Cmd
+		}
+	}
+	all := append(slices.Clone(cmd), args...)
+	if len(all) == 0 || all[0] == "" {
+		return nil, fmt.Errorf("no command specified: neither container %q nor its image has one", c.Name)
+	}
+	return all, nil
+}
+
+// workingDir refuses directories below /proc and /sys: through them a working directory can leave the container
+// (CVE-2024-21626).
+func workingDir(c *v1.Container, img *image) (string, error) {
+	dir := c.WorkingDir
+	if dir == "" {
+		dir = img.config.WorkingDir
+	}
+	if dir == "" {
+		return "/", nil
+	}
+	if !path.IsAbs(dir) {
+		dir = "/" + dir
+	}
+	dir = path.Clean(dir)
+	for _, bad := range []string{"/proc", "/sys"} {
+		if dir == bad || strings.HasPrefix(dir, bad+"/") {
+			return "", fmt.Errorf("working directory %s lies below %s, which is not allowed", dir, bad)
+		}
+	}
+	return dir, nil
+}
+
+func namespacesOf(p *v1.Pod, sb sandboxView) []specs.LinuxNamespace {
+	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if sb.own.net {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path.Join(sb.dir, netFile)})
+	}
+	if sb.own.ipc {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.IPCNamespace, Path: path.Join(sb.dir, ipcFile)})
+	}
+	if sb.own.uts {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UTSNamespace, Path: path.Join(sb.dir, utsFile)})
+	}
+	switch {
+	case p.Spec.HostPID:
+	case sharedPID(p):
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", sb.pausePID)})
+	default:
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
+	if sb.unified {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
+	return ns
+}
+
+func sharedPID(p *v1.Pod) bool {
+	return p.Spec.ShareProcessNamespace != nil && *p.Spec.ShareProcessNamespace
+}
+
+// secure applies the security context. The defaults are containerd's: its capabilities, masked paths and seccomp profile.
+func secure(s *specs.Spec, p *v1.Pod, c *v1.Container, sb sandboxView) error {
+	sc := c.SecurityContext
+	if sc == nil {
+		sc = &v1.SecurityContext{}
+	}
+	s.Root.Readonly = sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
+	if sc.Privileged != nil && *sc.Privileged {
+		return privileged(s)
+	}
+	s.Process.NoNewPrivileges = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
+	caps := capabilities(sc.Capabilities)
+	s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
+	s.Linux.MaskedPaths = maskedPaths()
+	s.Linux.ReadonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
+	if sb.seccomp && seccompType(p, sc) != v1.SeccompProfileTypeUnconfined {
+		s.Linux.Seccomp = seccomp.DefaultProfile(s)
+	}
+	return nil
+}
+
+func seccompType(p *v1.Pod, sc *v1.SecurityContext) v1.SeccompProfileType {
+	if sc.SeccompProfile != nil {
+		return sc.SeccompProfile.Type
+	}
+	if psc := p.Spec.SecurityContext; psc != nil && psc.SeccompProfile != nil {
+		return psc.SeccompProfile.Type
+	}
+	return v1.SeccompProfileTypeRuntimeDefault
+}
+
+// privileged gives a container what the host's root has.
+func privileged(s *specs.Spec) error {
+	all, err := cap.Current()
+	if err != nil {
+		return fmt.Errorf("reading this process' capabilities: %w", err)
+	}
+	s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+	devices, err := oci.HostDevices()
+	if err != nil {
+		return fmt.Errorf("listing the host's devices: %w", err)
+	}
+	s.Linux.Devices = devices
+	s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
+	for i := range s.Mounts {
+		switch s.Mounts[i].Type {
+		case "sysfs", "cgroup":
+			s.Mounts[i].Options = slices.DeleteFunc(slices.Clone(s.Mounts[i].Options), func(o string) bool { return o == "ro" })
+			s.Mounts[i].Options = append(s.Mounts[i].Options, "rw")
+		}
+	}
+	return nil
+}
+
+// capabilities are containerd's defaults with the manifest's changes; names come with or without CAP_.
+func capabilities(c *v1.Capabilities) []string {
+	caps := defaultCapabilities()
+	if c == nil {
+		return caps
+	}
+	name := func(k v1.Capability) string {
+		n := strings.ToUpper(string(k))
+		if n != "ALL" && !strings.HasPrefix(n, "CAP_") {
+			n = "CAP_" + n
+		}
+		return n
+	}
+	known := cap.Known()
+	if current, err := cap.Current(); err == nil {
+		known = current // what this box cannot give, runc refuses
+	}
+	for _, add := range c.Add {
+		if name(add) == "ALL" {
+			caps = slices.Clone(known)
+		}
+	}
+	for _, drop := range c.Drop {
+		if name(drop) == "ALL" {
+			caps = nil
+		}
+	}
+	for _, add := range c.Add {
+		if n := name(add); n != "ALL" && !slices.Contains(caps, n) {
+			caps = append(caps, n)
+		}
+	}
+	for _, drop := range c.Drop {
+		n := name(drop)
+		caps = slices.DeleteFunc(caps, func(x string) bool { return x == n })
+	}
+	return caps
+}
+
+func defaultCapabilities() []string {
+	return []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID",
+		"CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
+	}
+}
+
+func maskedPaths() []string {
+	return []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+		"/sys/devices/virtual/powercap",
+	}
+}

@@ -1,0 +1,262 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
+	"edgepod.dev/agent/podmgr/logs"
+	"edgepod.dev/agent/podmgr/volume"
+	"github.com/containerd/containerd/api/types/task"
+	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
+	v1 "k8s.io/api/core/v1"
+)
+
+// startedFile in <state>/containers/<id> holds when the container was started; it is on a tmpfs, so that a start costs
+// no flash write, and tells a container whose task vanished from one that never started.
+const startedFile = "started"
+
+// Start implements podmgr.Runtime.
+func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance) error {
+	c := findContainer(p.Object, s.Container)
+	if c == nil {
+		return fmt.Errorf("starting container %q: pod %s has none of that name", s.Container, p.Key())
+	}
+	id := containerID(p.UID(), s.Container, s.Attempt)
+	if done, err := r.alreadyStarted(ctx, id); done || err != nil {
+		return err
+	}
+	ctx, err := r.withLease(ctx, p.UID())
+	if err != nil {
+		return err
+	}
+	img, err := r.images.forStart(ctx, c.Image)
+	if err != nil {
+		return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err}
+	}
+	start := &starting{r: r, pod: p, c: c, s: s, id: id, img: img}
+	if err := start.prepare(ctx); err != nil {
+		return &podmgr.ReasonError{Reason: "CreateContainerConfigError", Err: err}
+	}
+	if err := start.create(ctx); err != nil {
+		return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err}
+	}
+	if err := start.run(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err // not the container's fault
+		}
+		return &podmgr.ReasonError{Reason: "RunContainerError", Err: start.failed(ctx, err)}
+	}
+	return nil
+}
+
+func findContainer(p *v1.Pod, name string) *v1.Container {
+	for i := range p.Spec.Containers {
+		if p.Spec.Containers[i].Name == name {
+			return &p.Spec.Containers[i]
+		}
+	}
+	return nil
+}
+
+// alreadyStarted says whether the instance runs or has ended. One whose start was cut off is cleared for a new start.
+func (r *Runtime) alreadyStarted(ctx context.Context, id string) (bool, error) {
+	st, err := r.task(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	switch st.status {
+	case task.Status_RUNNING, task.Status_STOPPED, task.Status_PAUSED, task.Status_PAUSING:
+		return true, nil
+	case task.Status_CREATED:
+		return false, r.killTask(ctx, id)
+	}
+	return false, nil
+}
+
+// starting is one start of a container.
+type starting struct {
+	r   *Runtime
+	pod *manifests.Pod
+	c   *v1.Container
+	s   podmgr.Instance
+	id  string
+	img *image
+
+	dir  string // <state>/containers/<id>
+	rec  record
+	view sandboxView
+	who  identityOf
+}
+
+// prepare resolves what the manifest says into paths and numbers; its errors are the user's to mend.
+func (x *starting) prepare(ctx context.Context) error {
+	p, r := x.pod.Object, x.r
+	who, err := x.img.resolveUser(runAs(p, x.c))
+	if err != nil {
+		return err
+	}
+	if err := checkNonRoot(p, x.c, who); err != nil {
+		return err
+	}
+	if psc := p.Spec.SecurityContext; psc != nil {
+		for _, g := range psc.SupplementalGroups {
+			who.groups = addGroup(who.groups, uint32(g)) //nolint:gosec // validated to be an ID
+		}
+	}
+	x.who = who
+	volumes := map[string]string{}
+	for _, v := range p.Spec.Volumes {
+		if volumes[v.Name], err = volume.Ensure(v, volume.Dirs{Disk: filepath.Join(r.podDir(x.pod.UID()), "volumes")}); err != nil {
+			return err
+		}
+	}
+	q := podmgr.QOSClass(p)
+	x.view = sandboxView{
+		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: hostname(p),
+		own:      namespacesWanted(p),
+		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
+		oomScore: oomScoreAdj(x.c, q, memoryCapacity(), r.limits),
+		seccomp:  ctrseccomp.IsEnabled(), unified: r.cgroups.unified, volumes: volumes,
+	}
+	if p.Spec.HostNetwork {
+		x.view.hostname = r.cfg.NodeName
+	}
+	if sharedPID(p) {
+		st, err := r.pausePID(ctx, x.pod)
+		if err != nil {
+			return err
+		}
+		x.view.pausePID = st
+	}
+	return nil
+}
+
+// create writes the container's record and files.
+func (x *starting) create(ctx context.Context) error {
+	p, r := x.pod.Object, x.r
+	var err error
+	if x.dir, err = mkdir(0o700, r.containerState(x.id)); err != nil {
+		return err
+	}
+	x.rec = record{
+		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: x.img.config.StopSignal,
+		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
+	}
+	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {
+		x.rec.Grace = time.Duration(*g) * time.Second
+	}
+	if x.c.TerminationMessagePath != "" {
+		x.rec.MessageFile = filepath.Join(x.dir, "termination-log")
+		if err := writeFile(x.rec.MessageFile, nil, 0o666); err != nil {
+			return err
+		}
+		if err := os.Chmod(x.rec.MessageFile, 0o666); err != nil { // whatever the umask says
+			return fmt.Errorf("opening the termination message file: %w", err)
+		}
+		x.view.termination = x.rec.MessageFile
+	}
+	spec, err := containerSpec(p, x.c, x.img, x.who, x.view)
+	if err != nil {
+		return err
+	}
+	return r.createContainer(ctx, x.pod, x.id, x.c.Name, x.s.Attempt, kindContainer, spec, x.rootfs(), x.rec)
+}
+
+func (x *starting) rootfs() rootfs { return rootfs{snapshot: x.id, parent: x.img.chainID} }
+
+// run makes the process and starts the program in it.
+func (x *starting) run(ctx context.Context) error {
+	r := x.r
+	release, err := r.logs.attach(x.id, x.dir, x.rec.LogPath)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
+		return fmt.Errorf("creating the container's process: %w", err)
+	}
+	// Before the start: a container that ran for an instant must not look as if it never had.
+	if err := writeFile(filepath.Join(x.dir, startedFile), []byte(time.Now().Format(time.RFC3339Nano)), 0o600); err != nil {
+		return err
+	}
+	if err := r.startTask(ctx, x.id); err != nil {
+		return fmt.Errorf("starting the container's process: %w", err)
+	}
+	return nil
+}
+
+// failed turns a container whose program could not be started into one that has ended with StartError, as the kubelet
+// shows it.
+func (x *starting) failed(ctx context.Context, cause error) error {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	ctx = x.r.ns(ctx)
+	errs := []error{cause}
+	if err := x.r.killTask(ctx, x.id); err != nil {
+		errs = append(errs, err)
+	}
+	const exitCannotRun = 128
+	x.rec.Sealed, x.rec.ExitCode, x.rec.Reason, x.rec.Message = true, exitCannotRun, "StartError", cause.Error()
+	x.rec.Finished = time.Now()
+	if err := x.r.updateRecord(ctx, x.id, x.rec); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// runAs is runAsUser and runAsGroup, the container's before the pod's.
+func runAs(p *v1.Pod, c *v1.Container) (user, group *int64) {
+	if psc := p.Spec.SecurityContext; psc != nil {
+		user, group = psc.RunAsUser, psc.RunAsGroup
+	}
+	if sc := c.SecurityContext; sc != nil {
+		if sc.RunAsUser != nil {
+			user = sc.RunAsUser
+		}
+		if sc.RunAsGroup != nil {
+			group = sc.RunAsGroup
+		}
+	}
+	return user, group
+}
+
+// checkNonRoot holds runAsNonRoot against the user that was resolved, at every start (CVE-2019-11245).
+func checkNonRoot(p *v1.Pod, c *v1.Container, who identityOf) error {
+	var want *bool
+	if p.Spec.SecurityContext != nil {
+		want = p.Spec.SecurityContext.RunAsNonRoot
+	}
+	if c.SecurityContext != nil && c.SecurityContext.RunAsNonRoot != nil {
+		want = c.SecurityContext.RunAsNonRoot
+	}
+	if want == nil || !*want {
+		return nil
+	}
+	if who.byName != "" {
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root (set runAsUser)", who.byName)
+	}
+	if who.uid == 0 {
+		return errors.New("container has runAsNonRoot and image will run as root (set runAsUser)")
+	}
+	return nil
+}
+
+// pausePID waits for the pause to run: containers join its PID namespace.
+func (r *Runtime) pausePID(ctx context.Context, p *manifests.Pod) (uint32, error) {
+	id := sandboxID(p.UID())
+	r.pauses.waitFor(id)
+	st, err := r.task(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if !st.running() {
+		return 0, errors.New("the pod's pause does not run yet")
+	}
+	return st.pid, nil
+}

@@ -1,0 +1,228 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+	k8stypes "k8s.io/apimachinery/pkg/types"
+)
+
+// rootfs says what a container's root filesystem is made of: a snapshot of that key on that parent; nothing when the
+// spec names a directory itself.
+type rootfs struct {
+	snapshot string
+	parent   string
+}
+
+// taskState is what the engine says of a task; the zero value: there is none.
+type taskState struct {
+	status task.Status
+	pid    uint32
+	code   uint32
+	exited time.Time
+}
+
+func (s taskState) exists() bool  { return s.status != task.Status_UNKNOWN }
+func (s taskState) running() bool { return s.status == task.Status_RUNNING }
+
+// task asks for the state of a task; a task that is gone is no error.
+func (r *Runtime) task(ctx context.Context, id string) (taskState, error) {
+	resp, err := r.client.TaskService().Get(r.ns(ctx), &tasks.GetRequest{ContainerID: id})
+	if err != nil {
+		err = errgrpc.ToNative(err)
+		if errdefs.IsNotFound(err) {
+			return taskState{}, nil
+		}
+		return taskState{}, fmt.Errorf("asking for task %s: %w", id, err)
+	}
+	p := resp.GetProcess()
+	st := taskState{status: p.GetStatus(), pid: p.GetPid(), code: p.GetExitStatus()}
+	if p.GetExitedAt() != nil {
+		st.exited = p.GetExitedAt().AsTime()
+	}
+	return st, nil
+}
+
+// shimGroup is which shim a pod's containers share.
+func (r *Runtime) shimGroup(uid k8stypes.UID) string {
+	if r.cfg.ShimPerNode {
+		return "agent-node"
+	}
+	return "agent-" + string(uid)
+}
+
+func podLabels(p *manifests.Pod, kind string) map[string]string {
+	return map[string]string{
+		labelPodName: p.Object.Name, labelPodNamespace: p.Object.Namespace, labelPodUID: string(p.UID()), labelKind: kind,
+	}
+}
+
+// createContainer writes the container's record. A container of that ID that is there already is the same one.
+func (r *Runtime) createContainer(ctx context.Context, p *manifests.Pod, id, name string, attempt int, kind string, spec *specs.Spec, fs rootfs, rec record) error {
+	labels := podLabels(p, kind)
+	sandbox := ""
+	if kind == kindContainer {
+		labels[labelContainerName] = name
+		labels[labelAttempt] = strconv.Itoa(attempt)
+		if r.engine.embedded() {
+			sandbox = sandboxID(p.UID())
+		}
+	}
+	anySpec, err := typeurl.MarshalAny(spec)
+	if err != nil {
+		return fmt.Errorf("encoding the OCI spec: %w", err)
+	}
+	anyOptions, err := typeurl.MarshalAny(&options.Options{BinaryName: r.cfg.OCIRuntime, SystemdCgroup: r.cgroups.systemd})
+	if err != nil {
+		return fmt.Errorf("encoding runtime options: %w", err)
+	}
+	anyRecord, err := rec.any()
+	if err != nil {
+		return err
+	}
+	c := containers.Container{
+		ID: id, Labels: labels, Image: rec.Image, Spec: anySpec, SandboxID: sandbox,
+		Runtime:    containers.RuntimeInfo{Name: r.engine.runtime, Options: anyOptions},
+		Extensions: map[string]typeurl.Any{extension: anyRecord},
+	}
+	if fs.snapshot != "" {
+		c.Snapshotter, c.SnapshotKey = r.snapshotter, fs.snapshot
+	}
+	r.index.addContainer(p.Key(), id)
+	if _, err := r.client.ContainerService().Create(ctx, c); err != nil && !errdefs.IsAlreadyExists(err) {
+		return fmt.Errorf("creating container record: %w", err)
+	}
+	return nil
+}
+
+// mounts returns the mounts of a root filesystem, made when it is not there.
+func (r *Runtime) mounts(ctx context.Context, fs rootfs) ([]mount.Mount, error) {
+	if fs.snapshot == "" {
+		return nil, nil
+	}
+	sn := r.client.SnapshotService(r.snapshotter)
+	m, err := sn.Prepare(ctx, fs.snapshot, fs.parent)
+	if errdefs.IsAlreadyExists(err) {
+		m, err = sn.Mounts(ctx, fs.snapshot)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("preparing the root filesystem: %w", err)
+	}
+	return m, nil
+}
+
+// createTask makes the container's process, not yet running the container's program, and returns its PID.
+func (r *Runtime) createTask(ctx context.Context, id string, fs rootfs, stdout, stderr string) (uint32, error) {
+	mounts, err := r.mounts(ctx, fs)
+	if err != nil {
+		return 0, err
+	}
+	req := &tasks.CreateTaskRequest{ContainerID: id, Stdout: stdout, Stderr: stderr}
+	for _, m := range mounts {
+		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	resp, err := r.client.TaskService().Create(ctx, req)
+	if err != nil {
+		return 0, errgrpc.ToNative(err)
+	}
+	return resp.GetPid(), nil
+}
+
+func (r *Runtime) startTask(ctx context.Context, id string) error {
+	_, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: id})
+	return errgrpc.ToNative(err)
+}
+
+// signal sends a signal to a task's first process, or to all of them. A process that is gone is no error.
+func (r *Runtime) signal(ctx context.Context, id string, sig unix.Signal, all bool) error {
+	_, err := r.client.TaskService().Kill(r.ns(ctx), &tasks.KillRequest{ContainerID: id, Signal: uint32(sig), All: all})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("sending %s to %s: %w", unix.SignalName(sig), id, err)
+	}
+	return nil
+}
+
+// waitTask returns when the task has ended or ctx has; a task that is gone has ended.
+func (r *Runtime) waitTask(ctx context.Context, id string) error {
+	_, err := r.client.TaskService().Wait(r.ns(ctx), &tasks.WaitRequest{ContainerID: id})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	// The shim may have died while we waited: then the task is gone.
+	st, serr := r.task(ctx, id)
+	if serr == nil && !st.running() {
+		return nil
+	}
+	return fmt.Errorf("waiting for %s: %w", id, err)
+}
+
+// killTask kills a task, waits for its end and deletes it.
+func (r *Runtime) killTask(ctx context.Context, id string) error {
+	st, err := r.task(ctx, id)
+	if err != nil {
+		return err
+	}
+	if st.status == task.Status_RUNNING || st.status == task.Status_PAUSED || st.status == task.Status_CREATED {
+		if err := r.signal(ctx, id, unix.SIGKILL, true); err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := r.waitTask(wait, id); err != nil {
+			return err
+		}
+	}
+	return r.deleteTask(ctx, id)
+}
+
+// deleteTask releases an ended task, its shim's hold on it and its mounts.
+func (r *Runtime) deleteTask(ctx context.Context, id string) error {
+	_, err := r.client.TaskService().Delete(r.ns(ctx), &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting task %s: %w", id, err)
+	}
+	return nil
+}
+
+// dropContainer removes an ended container's snapshot, record and state.
+func (r *Runtime) dropContainer(ctx context.Context, c containers.Container) error {
+	if c.SnapshotKey != "" {
+		if err := r.client.SnapshotService(c.Snapshotter).Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("removing the root filesystem of %s: %w", c.ID, err)
+		}
+	}
+	if err := removeTree(r.containerState(c.ID)); err != nil {
+		return err
+	}
+	if err := r.client.ContainerService().Delete(ctx, c.ID); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("deleting container record: %w", err)
+	}
+	r.index.removeContainer(c.ID)
+	r.exits.forget(c.ID)
+	return nil
+}
+
+func (r *Runtime) containerState(id string) string {
+	return filepath.Join(r.cfg.State, "containers", id)
+}
+
+var errNotEnded = errors.New("it still runs")

@@ -1,0 +1,177 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+	"github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"github.com/moby/sys/user"
+)
+
+// maxUserFile bounds /etc/passwd and /etc/group of an image.
+const maxUserFile = 1 << 20
+
+// maxID bounds user and group IDs: larger ones wrap to root in some kernels and tools (CVE-2024-40635).
+const maxID = 1<<31 - 1
+
+// readUsers reads the user files of an image through a read-only view of its root filesystem, resolved inside it by
+// file descriptor.
+func (x *images) readUsers(ctx context.Context, i *image) error {
+	sn := x.client.SnapshotService(x.snapshotter)
+	key := "users-" + i.id.String()
+	mounts, err := sn.View(ctx, key, i.chainID)
+	if errdefs.IsAlreadyExists(err) {
+		mounts, err = sn.Mounts(ctx, key)
+	}
+	if err != nil {
+		return fmt.Errorf("viewing the image: %w", err)
+	}
+	defer func() {
+		ctx, cancel := cleanup(ctx)
+		defer cancel()
+		_ = sn.Remove(ctx, key)
+	}()
+	return mount.WithReadonlyTempMount(ctx, mounts, func(root string) error {
+		for name, to := range map[string]*[]byte{"etc/passwd": &i.passwd, "etc/group": &i.group} {
+			// An image without the file, or with one that cannot be resolved inside it, has no names.
+			*to, _ = readInRoot(root, name, maxUserFile)
+		}
+		return nil
+	})
+}
+
+// readInRoot reads a regular file below root; no link of the tree leads out of it.
+func readInRoot(root, name string, most int64) ([]byte, error) {
+	h, err := pathrs.OpenInRoot(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	st, err := h.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > most {
+		return nil, os.ErrNotExist
+	}
+	f, err := pathrs.Reopen(h, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+// identityOf is who a container runs as.
+type identityOf struct {
+	uid, gid uint32
+	groups   []uint32
+	// byName is the user name of the image, when it gave no number: runAsNonRoot cannot trust it.
+	byName string
+}
+
+// resolveUser turns the image's USER, or the manifest's runAsUser and runAsGroup, into numbers, with the groups that the
+// image's /etc/group gives that user (supplementalGroupsPolicy Merge).
+func (i *image) resolveUser(runAsUser, runAsGroup *int64) (identityOf, error) {
+	spec, name := i.config.User, ""
+	if runAsUser != nil {
+		spec = strconv.FormatInt(*runAsUser, 10)
+	}
+	userPart, groupPart, hasGroup := strings.Cut(spec, ":")
+	if userPart == "" {
+		userPart = "0"
+	}
+	var who identityOf
+	users, err := user.ParsePasswd(strings.NewReader(string(i.passwd)))
+	if err != nil {
+		users = nil
+	}
+	found := false
+	if n, err := strconv.ParseInt(userPart, 10, 64); err == nil {
+		if n < 0 || n > maxID {
+			return who, fmt.Errorf("user %q of the image is out of range (0 to %d)", userPart, maxID)
+		}
+		who.uid = uint32(n)
+		for _, u := range users {
+			if u.Uid == int(n) {
+				who.gid, name, found = uint32(u.Gid), u.Name, true
+				break
+			}
+		}
+	} else {
+		for _, u := range users {
+			if u.Name == userPart {
+				if u.Uid < 0 || u.Uid > maxID || u.Gid < 0 || u.Gid > maxID {
+					return who, fmt.Errorf("user %q of the image has an ID out of range", userPart)
+				}
+				who.uid, who.gid, name, found = uint32(u.Uid), uint32(u.Gid), u.Name, true
+				break
+			}
+		}
+		if !found {
+			return who, fmt.Errorf("the image's user %q is not in its /etc/passwd", userPart)
+		}
+		who.byName = userPart
+	}
+	groups, err := user.ParseGroup(strings.NewReader(string(i.group)))
+	if err != nil {
+		groups = nil
+	}
+	if hasGroup && runAsUser == nil {
+		gid, err := groupID(groupPart, groups)
+		if err != nil {
+			return who, err
+		}
+		who.gid = gid
+	}
+	if runAsGroup != nil {
+		if *runAsGroup < 0 || *runAsGroup > maxID {
+			return who, fmt.Errorf("runAsGroup %d is out of range", *runAsGroup)
+		}
+		who.gid = uint32(*runAsGroup)
+	}
+	who.groups = []uint32{who.gid}
+	if name != "" {
+		for _, g := range groups {
+			if g.Gid < 0 || g.Gid > maxID {
+				continue
+			}
+			for _, member := range g.List {
+				if member == name {
+					who.groups = addGroup(who.groups, uint32(g.Gid))
+				}
+			}
+		}
+	}
+	return who, nil
+}
+
+func groupID(part string, groups []user.Group) (uint32, error) {
+	if n, err := strconv.ParseInt(part, 10, 64); err == nil {
+		if n < 0 || n > maxID {
+			return 0, fmt.Errorf("group %q of the image is out of range (0 to %d)", part, maxID)
+		}
+		return uint32(n), nil
+	}
+	for _, g := range groups {
+		if g.Name == part && g.Gid >= 0 && g.Gid <= maxID {
+			return uint32(g.Gid), nil
+		}
+	}
+	return 0, fmt.Errorf("the image's group %q is not in its /etc/group", part)
+}
+
+func addGroup(list []uint32, g uint32) []uint32 {
+	for _, x := range list {
+		if x == g {
+			return list
+		}
+	}
+	return append(list, g)
+}
