@@ -148,7 +148,7 @@ func (m *Manager) merge(ctx context.Context) {
 		}
 		if w, works := m.workers[k]; works {
 			w.assign(wanted)
-		} else {
+		} else if wanted.pod != nil {
 			m.employ(ctx, k, wanted)
 		}
 	}

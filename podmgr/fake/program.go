@@ -1,0 +1,52 @@
+package fake
+
+import (
+	"strconv"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	v1 "k8s.io/api/core/v1"
+)
+
+// Program is what a container does once it is started.
+type Program struct {
+	// Ends says that it ends by itself, After it was started, with Code.
+	Ends  bool
+	After time.Duration
+	Code  int32
+	// StopTakes is how long it needs to end when it is sent TERM (it then exits 0). Stubborn: it never does.
+	StopTakes time.Duration
+	Stubborn  bool
+	// Unstartable makes the engine create an instance that ends with StartError.
+	Unstartable bool
+}
+
+// ProgramOf reads a container's command: {"run"} runs until TERM, {"stubborn"} until KILL, {"exit", CODE} ends at once
+// and {"exit", CODE, DURATION} after a while. Anything else runs until TERM.
+func ProgramOf(c *v1.Container) Program {
+	if len(c.Command) == 0 {
+		return Program{}
+	}
+	switch c.Command[0] {
+	case "stubborn":
+		return Program{Stubborn: true}
+	case "exit":
+		p := Program{Ends: true}
+		if len(c.Command) > 1 {
+			code, _ := strconv.Atoi(c.Command[1])
+			p.Code = int32(code)
+		}
+		if len(c.Command) > 2 {
+			p.After, _ = time.ParseDuration(c.Command[2])
+		}
+		return p
+	}
+	return Program{}
+}
+
+func (r *Runtime) program(p *manifests.Pod, spec *v1.Container, attempt int) Program {
+	if r.Program != nil {
+		return r.Program(p, spec.Name, attempt)
+	}
+	return ProgramOf(spec)
+}
