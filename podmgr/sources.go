@@ -105,8 +105,8 @@ func (m *Manager) runSources(ctx context.Context) <-chan fromSource {
 	return gathered
 }
 
-// runHints passes the runtime's hints on. When their channel closes, anything may have happened: it asks again and
-// hints at everything.
+// runHints passes the runtime's hints on; they are asked for before it returns, so that nothing done later is missed.
+// When their channel closes, anything may have happened: it asks again and hints at everything.
 func (m *Manager) runHints(ctx context.Context) <-chan manifests.Key {
 	out := make(chan manifests.Key)
 	send := func(k manifests.Key) {
@@ -115,12 +115,14 @@ func (m *Manager) runHints(ctx context.Context) <-chan manifests.Key {
 		case <-ctx.Done():
 		}
 	}
+	hints := m.options.Runtime.Events(ctx)
 	m.group.Go(func() {
 		for ctx.Err() == nil {
-			for k := range m.options.Runtime.Events(ctx) {
+			for k := range hints {
 				send(k)
 			}
 			sleep(ctx, time.Second)
+			hints = m.options.Runtime.Events(ctx)
 			send(manifests.Key{})
 		}
 	})
