@@ -20,7 +20,7 @@ func TestEachEditorsWayOfSaving(t *testing.T) {
 	n.Start()
 	file := filepath.Join(n.Manifests(), "app.yaml")
 	vim := func(backupcopy string) string {
-		return `vim -Nu NONE -n -es -c 'set nofixeol backup writebackup backupcopy=` + backupcopy + `' -c '%s/MARK=$OLD/MARK=$NEW/e' -c 'wq!' $FILE`
+		return built.vim + ` -Nu NONE -n -es -c 'set nofixeol backup writebackup backupcopy=` + backupcopy + `' -c '%s/MARK=$OLD/MARK=$NEW/e' -c 'wq!' $FILE`
 	}
 	ways := map[string]string{
 		"sed -i":                  `sed -i s/MARK=$OLD/MARK=$NEW/ $FILE`,

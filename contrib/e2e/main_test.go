@@ -14,8 +14,8 @@ import (
 
 var enginesFlag = flag.String("engines", "embedded,external", "the engines to test, comma-separated")
 
-// built is where TestMain puts the binaries and image archives, for all tests to read.
-var built struct{ bin, busybox, demo string }
+// built is where TestMain puts binaries and image archives and notes tools, for all tests to read.
+var built struct{ bin, busybox, demo, vim string }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -32,11 +32,20 @@ func run(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("these tests need root: they run containers")
 	}
 	for tool, pkg := range map[string]string{
-		"runc": "runc", "iptables": "iptables", "busybox": "busybox-static", "containerd": "containerd", "vim": "vim-tiny or vim", "sed": "sed",
+		"runc": "runc", "iptables": "iptables", "busybox": "busybox-static", "containerd": "containerd",
 	} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return 1, fmt.Errorf("%s is missing: apt install %s (contrib/test does)", tool, pkg)
 		}
+	}
+	for _, name := range []string{"vim", "vim.tiny"} {
+		if path, err := exec.LookPath(name); err == nil {
+			built.vim = path
+			break
+		}
+	}
+	if built.vim == "" {
+		return 1, fmt.Errorf("vim is missing: apt install vim-tiny (contrib/test does)")
 	}
 	if _, err := os.Stat("/usr/lib/cni/bridge"); err != nil {
 		return 1, fmt.Errorf("the CNI plugins are missing: apt install containernetworking-plugins")

@@ -13,23 +13,46 @@ import (
 
 // List asks the agent's socket for all pods.
 func (n *Node) List() ([]v1.Pod, error) {
-	r, err := n.http.Get("http://agent/pods")
+	var l v1.PodList
+	err := n.get("/pods", &l)
+	return l.Items, err
+}
+
+// Problem is what a person has to mend in the manifests, as the agent's socket tells it.
+type Problem struct {
+	File, Name, Field, Message string
+	Line                       int
+	Kept                       bool
+}
+
+// Problems asks the agent's socket for what is wrong in the manifests.
+func (n *Node) Problems() []Problem {
+	n.t.Helper()
+	var l []Problem
+	if err := n.get("/problems", &l); err != nil {
+		n.t.Fatalf("asking for problems: %v", err)
+	}
+	return l
+}
+
+// get asks the agent's socket for a path and decodes the JSON it answers.
+func (n *Node) get(path string, into any) error {
+	r, err := n.http.Get("http://agent" + path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = r.Body.Close() }()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if r.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("GET /pods: %s: %s", r.Status, b)
+		return fmt.Errorf("GET %s: %s: %s", path, r.Status, b)
 	}
-	var l v1.PodList
-	if err := json.Unmarshal(b, &l); err != nil {
-		return nil, fmt.Errorf("decoding /pods: %w", err)
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("decoding %s: %w", path, err)
 	}
-	return l.Items, nil
+	return nil
 }
 
 // Pod is the pod called name in the namespace default, nil when the agent does not know it.
