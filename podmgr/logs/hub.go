@@ -3,6 +3,8 @@ package logs
 import (
 	"sync"
 	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Hub is where writers and readers of the log files under one root meet, and what they share. The engine adapter owns
@@ -34,6 +36,11 @@ func NewHub(root string) *Hub {
 		out:         sync.Pool{New: func() any { return new([outSize]byte) }},
 		compressing: make(chan struct{}, 1),
 	}
+}
+
+// File is the log of one instance of a container under the hub's root, whether it exists or not.
+func (h *Hub) File(namespace, name string, uid types.UID, container string, attempt int) string {
+	return File(h.root, namespace, name, uid, container, attempt)
 }
 
 // topic is what is known in memory of one log file while it has a writer or a follower.
