@@ -21,6 +21,7 @@ const (
 	MaxNodes = 50_000
 
 	maxDocumentProblems = 10
+	maxFindings         = 100 // of a document that get a line at all, so that thousands of errors cost no more
 	maxFileProblems     = 100
 )
 
@@ -131,6 +132,7 @@ func hintFor(e *field.Error) string {
 
 // report adds the findings of one object as problems in the order of their lines, at most ten of them.
 func (d *decoder) report(o object, findings ...finding) {
+	findings = findings[:min(len(findings), maxFindings)]
 	problems := make([]Problem, len(findings))
 	for i, f := range findings {
 		p := Problem{Origin: o.origin, Pod: o.key, Field: o.path(f.path), Message: f.message, Hint: f.hint}

@@ -26,6 +26,8 @@ func TestHostileFilesCostLittleAndSpareTheirNeighbours(t *testing.T) {
 		"very many keys":              {manyKeys(60_000), "more than 50000 keys and values", 1},
 		"exactly as deep as allowed":  {strings.Repeat("[", 64) + strings.Repeat("]", 64), "is a list, not an object", 1},
 		"a megabyte in one line":      {"a: " + strings.Repeat("x", MaxFileSize-200), `missing`, 1},
+		"very many unknown fields":    {"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {" + manyFields(20_000) + "}", "unknown field", 1},
+		"very many invalid fields":    {"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [" + strings.Repeat("{name: A_b}, ", 9_000) + "]}", "name: Invalid value", 1},
 		"a file one byte too large":   {strings.Repeat("#", MaxFileSize), "more than the 1048576", 0},
 		"a key that is a mapping":     {"{{a: b}: c}", "a key is a list or an object", 1},
 		"the same key by two words":   {"{yes: 1, true: 2}", `the key "true" is set twice`, 1},
@@ -70,6 +72,14 @@ func chain(levels int) string {
 		b = append(b, fmt.Sprintf("l%d: &l%d [*l%d]\n", i, i, i-1))
 	}
 	return strings.Join(b, "")
+}
+
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d: 1, ", i)
+	}
+	return b.String()
 }
 
 func manyKeys(n int) string {

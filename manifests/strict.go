@@ -43,11 +43,13 @@ type explainer struct{ findings []finding }
 const mustBeString = "must be a string"
 
 func (x *explainer) add(path, message, hint string) {
-	x.findings = append(x.findings, finding{path: path, message: message, hint: hint})
+	if len(x.findings) < maxFindings {
+		x.findings = append(x.findings, finding{path: path, message: message, hint: hint})
+	}
 }
 
 func (x *explainer) value(v any, t reflect.Type, path string) {
-	if v == nil || len(x.findings) > maxDocumentProblems {
+	if v == nil || len(x.findings) >= maxFindings {
 		return
 	}
 	if u, ok := reflect.New(t).Interface().(json.Unmarshaler); ok && t.Kind() != reflect.Pointer {
@@ -116,7 +118,9 @@ func (x *explainer) object(v any, t reflect.Type, path string) {
 			x.value(m[k], f, join(path, k))
 			continue
 		}
-		x.add(join(path, k), "unknown field", didYouMean(k, sortedKeys(fields)))
+		if len(x.findings) < maxFindings {
+			x.add(join(path, k), "unknown field", didYouMean(k, sortedKeys(fields)))
+		}
 	}
 }
 

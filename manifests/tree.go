@@ -155,11 +155,7 @@ func stepInto(n *yaml.Node, path string, depth int) (at, next *yaml.Node, rest s
 	longest := -1
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k := n.Content[i]
-		after, found := strings.CutPrefix(path, "["+k.Value+"]")
-		if !found {
-			after, found = strings.CutPrefix(path, k.Value)
-			found = found && (after == "" || after[0] == '.' || after[0] == '[')
-		}
+		after, found := cutKey(path, k.Value)
 		if found && len(k.Value) > longest {
 			longest, at, next, rest, ok = len(k.Value), k, n.Content[i+1], after, true
 		}
@@ -173,6 +169,17 @@ func stepInto(n *yaml.Node, path string, depth int) (at, next *yaml.Node, rest s
 		}
 	}
 	return nil, nil, "", false
+}
+
+// cutKey takes key off the front of path, where it stands as "key" or, as validation writes keys of labels, as "[key]".
+func cutKey(path, key string) (rest string, ok bool) {
+	if inner, bracket := strings.CutPrefix(path, "["); bracket {
+		if rest, ok = strings.CutPrefix(inner, key); ok && strings.HasPrefix(rest, "]") {
+			return rest[1:], true
+		}
+	}
+	rest, ok = strings.CutPrefix(path, key)
+	return rest, ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // merged returns the mappings that a mapping's "<<" keys pull in.
