@@ -210,11 +210,18 @@ type keyList struct {
 
 func (m *Manager) listKeys(ctx context.Context, out chan<- keyList) {
 	var l keyList
-	l.keys, l.err = m.options.Runtime.Keys(ctx)
+	l.keys, l.err = m.keys(ctx)
 	select {
 	case out <- l:
 	case <-ctx.Done():
 	}
+}
+
+func (m *Manager) keys(ctx context.Context) (keys []manifests.Key, err error) {
+	defer recovered(m.log, &err)
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	return m.options.Runtime.Keys(ctx)
 }
 
 // adopt gives every pod that exists but is not wanted a worker, which takes it down. As long as a source has not spoken

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,10 +170,10 @@ func TestOnAClashTheFirstSourceWins(t *testing.T) {
 }
 
 func TestAnUnknownStateIsNotAnAbsentOne(t *testing.T) {
-	broken := false
+	var broken atomic.Bool
 	failing := func(w *world) {
 		w.rt.Step = func(ctx context.Context, c fake.Call, at fake.Stage) error {
-			if broken && (c.Verb == "Observe" || c.Verb == "Keys") {
+			if broken.Load() && (c.Verb == "Observe" || c.Verb == "Keys") {
 				return errors.New("containerd is away")
 			}
 			return nil
@@ -182,23 +183,22 @@ func TestAnUnknownStateIsNotAnAbsentOne(t *testing.T) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
 		w.after(time.Minute)
 		before, calls := w.entry(web), len(w.rt.Calls())
-		broken = true
+		broken.Store(true)
 		w.after(10 * time.Minute)
 		if w.entry(web) != before || len(w.rt.Calls()) != calls {
 			t.Error("something was done or shown although the pod could not be seen")
 		}
-		broken = false
+		broken.Store(false)
 		w.after(5 * time.Second)
 		w.runs(web, "v1_a_0")
 	})
 }
 
 func TestAPanicHarmsNoOtherPod(t *testing.T) {
-	panics := 3
+	var panics atomic.Int32
 	failing := func(w *world) {
 		w.rt.Step = func(ctx context.Context, c fake.Call, at fake.Stage) error {
-			if c.Key == web && panics > 0 && (c.Verb == "Start" || c.Verb == "Observe") {
-				panics--
+			if c.Key == web && (c.Verb == "Start" || c.Verb == "Observe") && panics.Add(1) <= 3 {
 				panic("a bug")
 			}
 			return nil

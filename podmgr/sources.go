@@ -80,7 +80,7 @@ func (m *Manager) runSources(ctx context.Context) <-chan fromSource {
 		out := make(chan manifests.Snapshot)
 		m.group.Go(func() {
 			for failures := 1; ; failures++ {
-				err := source.Run(ctx, out)
+				err := m.runSource(ctx, source, out)
 				if ctx.Err() != nil {
 					return
 				}
@@ -103,6 +103,11 @@ func (m *Manager) runSources(ctx context.Context) <-chan fromSource {
 		})
 	}
 	return gathered
+}
+
+func (m *Manager) runSource(ctx context.Context, s Source, out chan<- manifests.Snapshot) (err error) {
+	defer recovered(m.log, &err)
+	return s.Run(ctx, out)
 }
 
 // runHints passes the runtime's hints on; they are asked for before it returns, so that nothing done later is missed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"edgepod.dev/agent/manifests"
+	"github.com/rs/zerolog"
 )
 
 // stepTimeout bounds a step beside a pull, which the runtime bounds by its progress, and beside a stop's grace.
@@ -30,19 +31,14 @@ func (w *worker) launch(ctx context.Context, a action, now time.Time) {
 	pod := w.want.pod
 	go func() {
 		r := stepResult{step: s}
-		defer func() {
-			if p := recover(); p != nil {
-				w.log.Error().Stringer("verb", a.verb).Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a step panicked")
-				r.err = fmt.Errorf("panic: %v", p)
-			}
-			w.finished <- r
-		}()
 		r.pulled, r.err = w.carryOut(ctx, s, pod)
+		w.finished <- r
 	}()
 }
 
 // carryOut calls the runtime. The pod is the wanted one; the verbs that create are only planned for its UID.
 func (w *worker) carryOut(ctx context.Context, s *step, pod *manifests.Pod) (r PullResult, err error) {
+	defer recovered(w.log, &err)
 	switch s.verb {
 	case pull:
 		return w.pull(ctx, s, pod)
@@ -78,6 +74,15 @@ func (w *worker) pull(ctx context.Context, s *step, pod *manifests.Pod) (PullRes
 		w.record(s.container, normal, "Pulling", "Pulling image %q", s.target)
 	}
 	return r, err
+}
+
+// recovered makes a panic an error of the function that defers it, and logs its stack: a bug met in one pod stops no
+// other.
+func recovered(log zerolog.Logger, err *error) {
+	if p := recover(); p != nil {
+		log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("a panic was caught")
+		*err = fmt.Errorf("panic: %v", p)
+	}
 }
 
 // settle takes in the outcome of a step.

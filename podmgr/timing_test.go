@@ -3,6 +3,7 @@ package podmgr_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,11 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// starts are the times between the starts of container a.
-func (w *world) starts() (gaps []time.Duration) {
+// between are the times between the calls of a verb.
+func (w *world) between(verb string) (gaps []time.Duration) {
 	var last time.Time
 	for _, c := range w.rt.Calls() {
-		if c.Verb != "Start" {
+		if c.Verb != verb {
 			continue
 		}
 		if !last.IsZero() {
@@ -40,7 +41,7 @@ func TestACrashLoopWaitsAsTheKubeletDoes(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, crash))
 		w.after(1300 * time.Second)
-		if d := cmp.Diff(seconds(0, 10, 20, 40, 80, 160, 300, 300, 300), w.starts()); d != "" {
+		if d := cmp.Diff(seconds(0, 10, 20, 40, 80, 160, 300, 300, 300), w.between("Start")); d != "" {
 			t.Errorf("times between starts (-want +got):\n%s", d)
 		}
 	})
@@ -59,7 +60,7 @@ func TestACrashLoopStartsOverAfterALongRun(t *testing.T) {
 	inWorld(t, long, func(w *world) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, crash))
 		w.after(710 * time.Second)
-		if d := cmp.Diff(seconds(0, 10, 20, 600, 10, 20, 40), w.starts()); d != "" {
+		if d := cmp.Diff(seconds(0, 10, 20, 600, 10, 20, 40), w.between("Start")); d != "" {
 			t.Errorf("times between starts (-want +got):\n%s", d)
 		}
 	})
@@ -81,7 +82,7 @@ func TestARestartOfTheAgentKeepsTheRemainingWait(t *testing.T) {
 			}
 		}
 		w.after(400 * time.Second)
-		if d := cmp.Diff(seconds(0, 10, 20, 40, 80, 160, 300), w.starts()); d != "" {
+		if d := cmp.Diff(seconds(0, 10, 20, 40, 80, 160, 300), w.between("Start")); d != "" {
 			t.Errorf("times between starts (-want +got):\n%s", d)
 		}
 	})
@@ -132,11 +133,9 @@ func TestAWrongClockHoldsNoPodBack(t *testing.T) {
 }
 
 func TestAFailingPullWaitsAsTheKubeletDoes(t *testing.T) {
-	var pulls []time.Time
 	missing := func(w *world) {
 		w.rt.Step = func(_ context.Context, c fake.Call, at fake.Stage) error {
 			if c.Verb == "Pull" && at == fake.Before {
-				pulls = append(pulls, time.Now())
 				return &podmgr.ReasonError{Reason: "ErrImagePull", Err: errors.New("no route to host")}
 			}
 			return nil
@@ -156,22 +155,17 @@ func TestAFailingPullWaitsAsTheKubeletDoes(t *testing.T) {
 			t.Errorf("then it waits for (-want +got):\n%s", d)
 		}
 		w.after(1000 * time.Second)
-		var gaps []time.Duration
-		for i := range len(pulls) - 1 {
-			gaps = append(gaps, pulls[i+1].Sub(pulls[i]))
-		}
-		if d := cmp.Diff(seconds(10, 20, 40, 80, 160, 300, 300), gaps); d != "" {
+		if d := cmp.Diff(seconds(10, 20, 40, 80, 160, 300, 300), w.between("Pull")); d != "" {
 			t.Errorf("times between pulls (-want +got):\n%s", d)
 		}
 	})
 }
 
 func TestAStartThatFailsIsTriedAgain(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	failing := func(w *world) {
 		w.rt.Step = func(_ context.Context, c fake.Call, at fake.Stage) error {
-			if c.Verb == "Start" && at == fake.Midway && n < 3 {
-				n++
+			if c.Verb == "Start" && at == fake.Midway && n.Add(1) <= 3 {
 				return &podmgr.ReasonError{Reason: "CreateContainerConfigError", Err: errors.New("no such key")}
 			}
 			return nil
@@ -185,7 +179,7 @@ func TestAStartThatFailsIsTriedAgain(t *testing.T) {
 		}
 		w.after(10 * time.Second)
 		w.runs(web, "v1_a_0")
-		if d := cmp.Diff(seconds(1, 2, 4), w.starts()); d != "" {
+		if d := cmp.Diff(seconds(1, 2, 4), w.between("Start")); d != "" {
 			t.Errorf("times between starts (-want +got):\n%s", d)
 		}
 	})
@@ -198,7 +192,7 @@ func TestAnInstanceThatNeverRanIsACrash(t *testing.T) {
 	inWorld(t, broken, func(w *world) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
 		w.after(35 * time.Second)
-		if d := cmp.Diff(seconds(0, 10, 20), w.starts()); d != "" {
+		if d := cmp.Diff(seconds(0, 10, 20), w.between("Start")); d != "" {
 			t.Errorf("times between starts (-want +got):\n%s", d)
 		}
 		s := w.entry(web).Status.ContainerStatuses[0]
