@@ -114,11 +114,12 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		engine *engine
 		err    error
 	}
+	routeContainerdLogs(r.log)
 	started := make(chan built, 1)
 	go func() {
 		var b built
 		if r.cfg.Containerd == "" || r.cfg.Containerd == Embedded {
-			routeContainerdLogs(r.log)
+
 			b.engine, b.err = startEmbedded(ctx, r.cfg)
 		} else {
 			b.engine, b.err = connect(ctx, r.cfg.Containerd)
@@ -147,6 +148,9 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.attachLogs(r.ns(ctx))
+	if r.network.own {
+		r.background.Go(func() { r.network.masquerade(ctx) })
+	}
 	return nil
 }
 

@@ -111,11 +111,11 @@ func startEmbedded(ctx context.Context, c Config) (*engine, error) {
 		Root:    filepath.Join(c.Root, "containerd"),
 		State:   state,
 		Plugins: map[string]any{
-			"io.containerd.server.v1.grpc":             map[string]any{"address": address},
-			"io.containerd.server.v1.ttrpc":            map[string]any{"address": address + ".ttrpc"},
-			"io.containerd.shim.v1.manager":            map[string]any{"socket_dir": shimSocketDir(c.State)},
-			"io.containerd.service.v1.diff-service":    map[string]any{"default": []string{"walking"}, "sync_fs": true},
-			"io.containerd.snapshotter.v1.overlayfs":   map[string]any{"sync_remove": true},
+			"io.containerd.server.v1.grpc":           map[string]any{"address": address},
+			"io.containerd.server.v1.ttrpc":          map[string]any{"address": address + ".ttrpc"},
+			"io.containerd.shim.v1.manager":          map[string]any{"socket_dir": shimSocketDir(c.State)},
+			"io.containerd.service.v1.diff-service":  map[string]any{"default": []string{"walking"}, "sync_fs": true},
+			"io.containerd.snapshotter.v1.overlayfs": map[string]any{"sync_remove": true},
 		},
 		RequiredPlugins: []string{
 			string(plugins.InternalPlugin) + ".agent-client",
@@ -174,4 +174,3 @@ func shimSocketDir(state string) string {
 	}
 	return filepath.Join("/run/agent-shims", containerID("", state, 0)[:8])
 }
-

@@ -35,6 +35,8 @@ type images struct {
 	mu     sync.Mutex // guards all below
 	pulls  map[string]*pull
 	parsed map[digest.Digest]*image // by target digest; small, and dropped when it grows
+	// changed is closed, and replaced, when an import has brought images.
+	changed chan struct{}
 }
 
 // pull is one transfer that any number of callers wait for.
@@ -61,6 +63,7 @@ func newImages(c *client.Client, cfg Config, snapshotter string, log zerolog.Log
 	return &images{
 		client: c, registries: newRegistries(cfg), snapshotter: snapshotter, log: log,
 		pulls: map[string]*pull{}, parsed: map[digest.Digest]*image{},
+		changed: make(chan struct{}),
 	}
 }
 
@@ -92,8 +95,12 @@ func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy
 	case !here && policy == podmgr.PullPolicy(v1.PullNever):
 		return res, &podmgr.ReasonError{Reason: "ErrImageNeverPull", Err: fmt.Errorf("image %q is not present with pull policy of Never", ref)}
 	default:
-		pulled, err := r.images.fetch(ctx, name)
+		pulled, err := r.images.fetchOrAppear(ctx, name, !here)
 		switch {
+		case err == nil && pulled == nil:
+			if img, err = r.images.local(ctx, name); err != nil {
+				return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+			}
 		case err == nil:
 			img, res.Pulled = pulled, true
 		case here && unreachable(err):
@@ -138,6 +145,53 @@ func (x *images) local(ctx context.Context, name string) (client.Image, error) {
 		}
 	}
 	return img, nil
+}
+
+// fetchOrAppear fetches an image from its registry. With appear set it stops asking when the image comes another way, by
+// an import, and returns nil then: an unreachable registry can take minutes to say so.
+func (x *images) fetchOrAppear(ctx context.Context, name string, appear bool) (client.Image, error) {
+	if !appear {
+		return x.fetch(ctx, name)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		img client.Image
+		err error
+	}
+	fetched := make(chan result, 1)
+	go func() {
+		img, err := x.fetch(ctx, name)
+		fetched <- result{img, err}
+	}()
+	for {
+		x.mu.Lock()
+		changed := x.changed
+		x.mu.Unlock()
+		if _, err := x.client.GetImage(ctx, name); err == nil {
+			select {
+			case r := <-fetched: // it came from the registry after all
+				return r.img, r.err
+			default:
+			}
+			cancel()
+			<-fetched
+			return nil, nil
+		}
+		select {
+		case r := <-fetched:
+			return r.img, r.err
+		case <-changed:
+		}
+	}
+}
+
+// imported tells pulls that images have appeared.
+func (x *images) imported() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	close(x.changed)
+	x.changed = make(chan struct{})
 }
 
 // fetch asks the registry; callers that want the same name share one transfer, which ends when none is left.
@@ -266,4 +320,3 @@ func (i *image) repoDigest() string {
 	}
 	return n.Name() + "@" + i.target.String()
 }
-

@@ -109,7 +109,7 @@ func confFiles(dir string) ([]string, error) {
 }
 
 // ownConf is the configuration for boxes that have none. Masquerading is one rule for the whole node instead of a chain
-// per pod (ensureMasquerade), which halves the time an attach takes.
+// per pod (masquerade), which halves the time an attach takes.
 func ownConf(c Config, portmap bool) []byte {
 	plugins := []any{map[string]any{
 		"type": "bridge", "bridge": c.Bridge, "isGateway": true, "ipMasq": false, "hairpinMode": true, "promiscMode": false,
@@ -221,9 +221,9 @@ func readNetworkFile(path string) (networkFile, error) {
 	return f, nil
 }
 
-// ensureMasquerade hides pod addresses behind the node's for traffic that leaves the pod network, and lets it be
+// masquerade hides pod addresses behind the node's for traffic that leaves the pod network, and lets it be
 // forwarded. A box without iptables keeps pod-to-pod and host-to-pod traffic.
-func (n *network) ensureMasquerade(ctx context.Context) {
+func (n *network) masquerade(ctx context.Context) {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		n.log.Warn().Err(err).Msg("pods cannot reach other hosts: turning on IP forwarding")
 	}

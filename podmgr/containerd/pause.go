@@ -223,7 +223,10 @@ func (r *Runtime) pauseSpec(ctx context.Context, p *manifests.Pod, own wantedNam
 			Args: args, Cwd: "/", Env: []string{defaultPath}, NoNewPrivileges: true,
 			User: specs.User{UID: 65535, GID: 65535}, OOMScoreAdj: &oom,
 		},
-		Mounts: []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}}},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k"}},
+		},
 		Linux: &specs.Linux{
 			CgroupsPath: cgroup, Namespaces: ns, MaskedPaths: maskedPaths(), ReadonlyPaths: []string{"/proc/sys"},
 			Resources: &specs.LinuxResources{
@@ -240,8 +243,10 @@ func (r *Runtime) pauseRoot() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := mkdir(0o755, root, "proc"); err != nil {
-		return "", err
+	for _, mountpoint := range []string{"proc", "dev"} {
+		if _, err := mkdir(0o755, root, mountpoint); err != nil {
+			return "", err
+		}
 	}
 	file := filepath.Join(root, "pause")
 	if st, err := os.Stat(file); err == nil && st.Size() == int64(len(pause.Binary())) && st.Mode().Perm() == 0o755 {

@@ -45,10 +45,10 @@ type record struct {
 	StopSignal string `json:"stopSignal,omitempty"`
 
 	// Of a sandbox: which namespaces are its own, and when it was first made.
-	OwnNet    bool      `json:"ownNet,omitempty"`
-	OwnIPC    bool      `json:"ownIPC,omitempty"`
-	OwnUTS    bool      `json:"ownUTS,omitempty"`
-	Created   time.Time `json:"created,omitzero"`
+	OwnNet  bool      `json:"ownNet,omitempty"`
+	OwnIPC  bool      `json:"ownIPC,omitempty"`
+	OwnUTS  bool      `json:"ownUTS,omitempty"`
+	Created time.Time `json:"created,omitzero"`
 
 	Sealed   bool      `json:"sealed,omitempty"`
 	Started  time.Time `json:"started,omitzero"`

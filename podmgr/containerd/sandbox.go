@@ -2,9 +2,11 @@ package containerd
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
@@ -147,8 +149,12 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	socket := r.shimSocket(id)
 	if err := r.killTask(ctx, id); err != nil {
 		return err
+	}
+	if socket != "" && !r.cfg.ShimPerNode {
+		_ = os.Remove(socket) // a shim that an earlier agent started leaves it behind
 	}
 	for _, f := range []string{netFile, ipcFile, utsFile} {
 		if err := unpin(filepath.Join(dir, f)); err != nil {
@@ -187,4 +193,26 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 	}
 	r.index.removeUID(k, uid)
 	return nil
+}
+
+// shimSocket is the path of the socket on which the pod's shim listens, when the engine is ours and it is known.
+func (r *Runtime) shimSocket(id string) string {
+	if !r.engine.embedded() {
+		return ""
+	}
+	b, err := os.ReadFile(filepath.Join(r.cfg.State, "containerd", "io.containerd.runtime.v2.task", namespace, id, "bootstrap.json"))
+	if err != nil {
+		return ""
+	}
+	var boot struct {
+		Address string `json:"address"`
+	}
+	if json.Unmarshal(b, &boot) != nil {
+		return ""
+	}
+	path, ok := strings.CutPrefix(boot.Address, "unix://")
+	if !ok || !strings.HasPrefix(path, shimSocketDir(r.cfg.State)+"/") {
+		return ""
+	}
+	return path
 }

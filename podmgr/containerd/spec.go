@@ -22,15 +22,15 @@ const shimGroup = "io.containerd.runc.v2.group"
 
 // sandboxView is what a container needs to know of the pod around it: paths and values, all made by us.
 type sandboxView struct {
-	dir       string // <state>/pods/<uid>
-	group     string // of shims
-	hostname  string
-	pausePID  uint32 // only with a shared PID namespace
-	cgroup    string // the container's cgroupsPath
-	own       wantedNamespaces
-	oomScore  int
-	seccomp   bool // the kernel has it
-	unified   bool // cgroup v2
+	dir         string // <state>/pods/<uid>
+	group       string // of shims
+	hostname    string
+	pausePID    uint32 // only with a shared PID namespace
+	cgroup      string // the container's cgroupsPath
+	own         wantedNamespaces
+	oomScore    int
+	seccomp     bool   // the kernel has it
+	unified     bool   // cgroup v2
 	termination string // host path of the termination message file
 	// volumes maps volume names to host paths.
 	volumes map[string]string
