@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"testing"
@@ -13,7 +14,7 @@ func TestDemoGreetsAndCountsVisits(t *testing.T) {
 		`^good morning from web, visit 2, up \d`,
 	} {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/any/path", nil))
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/any/path", nil))
 		if got := w.Body.String(); w.Code != 200 || !regexp.MustCompile(want).MatchString(got) {
 			t.Errorf("answer is %d %q, want 200 and %s", w.Code, got, want)
 		}

@@ -82,9 +82,9 @@ func (n *Node) Eventually(what string, ok func() string) {
 // Within is Eventually with a limit of its own.
 func (n *Node) Within(limit time.Duration, what string, ok func() string) {
 	n.t.Helper()
-	last := ""
 	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		if last = ok(); last == "" {
+		last := ok()
+		if last == "" {
 			return
 		}
 		if time.Now().After(deadline) {

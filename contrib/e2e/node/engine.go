@@ -68,3 +68,6 @@ func (n *Node) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "unix", n.Socket())
 }
+
+// ContainerdPid is the process of the node's external containerd.
+func (n *Node) ContainerdPid() int { return n.containerd.Process.Pid }
