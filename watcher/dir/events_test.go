@@ -210,10 +210,17 @@ func TestWithoutInotifyTheDirectoryIsPolled(t *testing.T) {
 	r.want("web=v1")
 	r.write("web.yaml", manifest("web", "v2"))
 	r.want("web=v2")
-	put(t, cfg.Dir+".heal", "")
-	time.Sleep(100 * time.Millisecond)
-	r.drop("db.yaml", manifest("db", "v1"))
+	target := cfg.Dir + ".target"
+	put(t, target, manifest("db", "v1"))
+	must(t, os.Symlink(target, r.path("db.yaml")))
 	r.want("db=v1 web=v2")
+	r.still(2 * racy) // until the young file was read again
+	put(t, cfg.Dir+".heal", "")
+	r.still(300 * time.Millisecond)
+	put(t, target, manifest("db", "v2"))
+	r.want("db=v2 web=v2")
+	r.drop("db.yaml", manifest("db", "v3"))
+	r.want("db=v3 web=v2")
 	r.stop()
 	if n := strings.Count(log.String(), "max_user_instances=512"); n != 1 {
 		t.Errorf("the hint was logged %d times:\n%s", n, &log)

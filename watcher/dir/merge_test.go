@@ -141,6 +141,12 @@ func TestMerge(t *testing.T) {
 			{confirm, "", "", 0},
 		}},
 		{"a renamed file restarts nothing", []step{{0, "a.yaml web=1", "web=1", 0}, {0, "b.yaml web=1", "web=1", 0}}},
+		{"a renamed file keeps its pod although another file claims the name", []step{
+			{0, "a.yaml web=1", "web=1", 0},
+			{0, "a.yaml web=1; b.yaml web=2", "web=1 | b.yaml conflict", 0},
+			{0, "b.yaml web=2; c.yaml web=1", "web=1 | b.yaml conflict", 0},
+			{time.Hour, "b.yaml web=2; c.yaml web=1", "web=1 | b.yaml conflict", 0},
+		}},
 		{"a renamed file that also changed waits for the confirmation, then changes its pod", []step{
 			{0, "a.yaml web=1", "web=1", 0},
 			{0, "b.yaml web=2", "web=1", confirm},
@@ -247,6 +253,13 @@ func TestMerge(t *testing.T) {
 			{10 * time.Millisecond, "e.yaml e=1", allFive, confirm},
 			{confirm, "", allFive, confirm},
 			{confirm, "", allFive + " | /m gone at once kept", 30 * time.Second},
+		}},
+		{"a trickle of removals does not put off the first for ever", []step{
+			{0, five + "; f.yaml f=1", allFive + " f=1", 0},
+			{0, five, allFive + " f=1", confirm},
+			{60 * time.Millisecond, "a.yaml a=1; b.yaml b=1; c.yaml c=1; d.yaml d=1", allFive + " f=1", confirm},
+			{20 * time.Millisecond, "a.yaml a=1; b.yaml b=1; c.yaml c=1", allFive + " f=1", 20 * time.Millisecond},
+			{20 * time.Millisecond, "a.yaml a=1; b.yaml b=1; c.yaml c=1", "a=1 b=1 c=1", 0},
 		}},
 		{"files put back during the wait are as before, the rest still waits", []step{
 			{0, five, allFive, 0},

@@ -263,6 +263,9 @@ func TestTheTargetOfASymbolicLinkIsWatched(t *testing.T) {
 	r.want("")
 	must(t, os.Symlink(target, r.path("web.yaml")))
 	r.want("web=v1")
+	r.still(2 * racy) // until the young file was read again
+	r.write("other", "")
+	r.still(2 * racy)
 	put(t, target, manifest("web", "v2"))
 	r.want("web=v2")
 	put(t, target+".new", manifest("web", "v3"))
