@@ -46,6 +46,13 @@ type Progress struct {
 	Total int64 `json:"total"`
 }
 
+// ImageLine is one line of the answer to a pull or an import: some progress, or, as the last line, the images or an error.
+type ImageLine struct {
+	Progress *Progress `json:"progress,omitempty"`
+	Images   []Image   `json:"images,omitempty"`
+	Error    string    `json:"error,omitempty"`
+}
+
 // ErrNoImage says that an image is not on the node.
 const ErrNoImage = imageError("no such image")
 

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"edgepod.dev/agent/podmgr/server"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -94,8 +93,8 @@ func (c *Client) Pods(ctx context.Context) (*v1.PodList, error) {
 }
 
 // Problems returns what is wrong in the manifests.
-func (c *Client) Problems(ctx context.Context) ([]server.Problem, error) {
-	var list []server.Problem
+func (c *Client) Problems(ctx context.Context) ([]Problem, error) {
+	var list []Problem
 	err := c.get(ctx, "/problems", nil, &list)
 	return list, err
 }

@@ -250,16 +250,22 @@ func TestNoAgentIsSaidSo(t *testing.T) {
 		t.Errorf("exit %d: %v", ExitCode(err), err)
 	}
 	out, _, err := run(func(s Streams) error {
-		return PrintVersion(t.Context(), NewClient(socket), s, server.Version{Agent: "v0.1.0"}, "")
+		return PrintVersion(t.Context(), NewClient(socket), s, Version{Agent: "v0.1.0"}, "")
 	})
 	if ExitCode(err) != ExitUnreachable || out != "Client:   v0.1.0\n" {
 		t.Errorf("%q, %v", out, err)
 	}
 }
 
+// Client and server agree on what goes over the wire: this does not compile when their types differ.
+var (
+	_ = Version(server.Version{})
+	_ = Problem(server.Problem{})
+)
+
 func TestVersionOfBothSides(t *testing.T) {
 	n := newNode(t)
-	client := server.Version{Agent: "v0.1.1", Commit: "abc", Go: "go1.26", Platform: "linux/amd64"}
+	client := Version{Agent: "v0.1.1", Commit: "abc", Go: "go1.26", Platform: "linux/amd64"}
 	out, _, err := run(func(s Streams) error { return PrintVersion(t.Context(), n.Client, s, client, "") })
 	want := "Client:       v0.1.1 (abc) go1.26 linux/amd64\nServer:       v0.1.0\nContainerd:   v2.4.2\nRuntime:      runc 1.1.5\n"
 	if d := cmp.Diff(want, out); d != "" || err != nil {

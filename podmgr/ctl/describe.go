@@ -10,7 +10,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"edgepod.dev/agent/podmgr/server"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -57,12 +56,12 @@ func DescribePod(ctx context.Context, c *Client, s Streams, namespace, name stri
 }
 
 // problemsOf are the problems that are about the pod, or about the file it was read from as a whole.
-func problemsOf(all []server.Problem, namespace, name string, p *v1.Pod) []server.Problem {
-	return slices.DeleteFunc(slices.Clone(all), func(b server.Problem) bool {
+func problemsOf(all []Problem, namespace, name string, p *v1.Pod) []Problem {
+	return slices.DeleteFunc(slices.Clone(all), func(b Problem) bool {
 		if b.Name != "" {
 			return b.Namespace != namespace || b.Name != name
 		}
-		return p == nil || b.File == "" || !within(p.Annotations[server.FileAnnotation], b.File)
+		return p == nil || b.File == "" || !within(p.Annotations[fileAnnotation], b.File)
 	})
 }
 
@@ -127,9 +126,9 @@ func (d *description) head(p *v1.Pod) {
 		d.line(0, "Start Time:\t%s", clock(*p.Status.StartTime))
 	}
 	annotations := maps.Clone(p.Annotations)
-	file, source := annotations[server.FileAnnotation], annotations[server.SourceAnnotation]
-	delete(annotations, server.FileAnnotation)
-	delete(annotations, server.SourceAnnotation)
+	file, source := annotations[fileAnnotation], annotations[sourceAnnotation]
+	delete(annotations, fileAnnotation)
+	delete(annotations, sourceAnnotation)
 	d.line(0, "Manifest:\t%s", orNone(file))
 	d.line(0, "Source:\t%s", orNone(source))
 	d.list("Labels", pairs(p.Labels, "="))
@@ -157,14 +156,14 @@ func (d *description) head(p *v1.Pod) {
 }
 
 // problems writes what is wrong in the manifest where it cannot be overlooked.
-func (d *description) problems(list []server.Problem, running bool) {
+func (d *description) problems(list []Problem, running bool) {
 	if len(list) == 0 {
 		return
 	}
 	d.line(0, "Manifest Problems:")
 	kept := false
 	for _, p := range list {
-		d.line(1, "! %s", oneLine(p.Manifests().String()))
+		d.line(1, "! %s", oneLine(p.String()))
 		kept = kept || p.Kept
 	}
 	if kept && running {

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"edgepod.dev/agent/podmgr"
-	"edgepod.dev/agent/podmgr/server"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -124,7 +123,7 @@ func (c *Client) transfer(ctx context.Context, s Streams, path string, q url.Val
 	show := newProgress(s.Err)
 	defer show.clear()
 	for d := json.NewDecoder(body); ; {
-		var line server.ImageLine
+		var line podmgr.ImageLine
 		if err := d.Decode(&line); err != nil {
 			return fmt.Errorf("the agent's answer ended early: %w", err)
 		}

@@ -2,14 +2,12 @@ package ctl
 
 import (
 	"context"
-
-	"edgepod.dev/agent/podmgr/server"
 )
 
 // PrintVersion prints the version of this program, and, when an agent answers, of the agent and its engine. An agent that
 // does not answer is an error after the first line, as with kubectl.
-func PrintVersion(ctx context.Context, c *Client, s Streams, client server.Version, output string) error {
-	var agent server.Version
+func PrintVersion(ctx context.Context, c *Client, s Streams, client Version, output string) error {
+	var agent Version
 	err := c.get(ctx, "/version", nil, &agent)
 	if output == "json" || output == "yaml" {
 		v := map[string]any{"client": client}
@@ -34,7 +32,7 @@ func PrintVersion(ctx context.Context, c *Client, s Streams, client server.Versi
 	return err
 }
 
-func describeVersion(v server.Version) string {
+func describeVersion(v Version) string {
 	out := v.Agent
 	if v.Commit != "" {
 		out += " (" + v.Commit + ")"

@@ -1,9 +1,6 @@
 package server
 
-import (
-	"edgepod.dev/agent/manifests"
-	"edgepod.dev/agent/podmgr"
-)
+import "edgepod.dev/agent/manifests"
 
 // Annotations by which a served pod tells where it comes from.
 const (
@@ -43,20 +40,4 @@ func NewProblem(p manifests.Problem) Problem {
 		File: p.Origin.File, Document: p.Origin.Document, Line: p.Origin.Line,
 		Namespace: p.Pod.Namespace, Name: p.Pod.Name, Field: p.Field, Message: p.Message, Hint: p.Hint, Kept: p.Kept,
 	}
-}
-
-// Manifests is p as it was before it went over the wire.
-func (p Problem) Manifests() manifests.Problem {
-	return manifests.Problem{
-		Origin: manifests.Origin{File: p.File, Document: p.Document, Line: p.Line},
-		Pod:    manifests.Key{Namespace: p.Namespace, Name: p.Name},
-		Field:  p.Field, Message: p.Message, Hint: p.Hint, Kept: p.Kept,
-	}
-}
-
-// ImageLine is one line of the answer to a pull or an import: some progress, or, as the last line, the images or an error.
-type ImageLine struct {
-	Progress *podmgr.Progress `json:"progress,omitempty"`
-	Images   []podmgr.Image   `json:"images,omitempty"`
-	Error    string           `json:"error,omitempty"`
 }

@@ -8,7 +8,7 @@
 //	GET    /events[?namespace=&name=&watch=true]      v1.EventList, or watch events
 //	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]
 //	GET    /images                                    []podmgr.Image
-//	POST   /images/pull?ref=                          ImageLine after ImageLine
+//	POST   /images/pull?ref=                          podmgr.ImageLine after podmgr.ImageLine
 //	POST   /images/import                             the same; the body is an OCI or docker archive
 //	DELETE /images?ref=[&force=true]                  409 while a wanted pod names it
 //

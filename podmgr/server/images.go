@@ -54,7 +54,7 @@ func (s *Server) importImages(w http.ResponseWriter, r *http.Request) {
 	out.end(images, err)
 }
 
-// imageStream writes ImageLines. Podmgr's law is that progress comes from one goroutine at a time.
+// imageStream writes podmgr.ImageLines. Podmgr's law is that progress comes from one goroutine at a time.
 type imageStream struct {
 	encode func(any) error
 	flush  func() error
@@ -78,11 +78,11 @@ func (s *imageStream) progress(p podmgr.Progress) {
 		return
 	}
 	s.last[p.Ref], s.status[p.Ref] = now, p.Status
-	s.line(ImageLine{Progress: &p})
+	s.line(podmgr.ImageLine{Progress: &p})
 }
 
 // line writes one line. A client that left ends the request's context, and with it what is going on.
-func (s *imageStream) line(l ImageLine) {
+func (s *imageStream) line(l podmgr.ImageLine) {
 	if s.encode(l) == nil {
 		_ = s.flush()
 	}
@@ -90,10 +90,10 @@ func (s *imageStream) line(l ImageLine) {
 
 func (s *imageStream) end(images []podmgr.Image, err error) {
 	if err != nil {
-		s.line(ImageLine{Error: err.Error()})
+		s.line(podmgr.ImageLine{Error: err.Error()})
 		return
 	}
-	s.line(ImageLine{Images: images})
+	s.line(podmgr.ImageLine{Images: images})
 }
 
 func (s *Server) removeImage(w http.ResponseWriter, r *http.Request) {
