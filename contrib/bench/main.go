@@ -121,6 +121,7 @@ type bench struct {
 	column   string
 	cleanups []func()
 	failed   bool
+	conf     string // podman's configuration
 }
 
 // stopped is the panic by which Fatalf leaves a measurement.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"edgepod.dev/agent/contrib/e2e/node"
 )
 
@@ -19,6 +21,7 @@ func (b *bench) podman() {
 		b.Fatalf("creating a directory: %v", err)
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b.limits(dir)
 	b.run("load", "-i", filepath.Join(b.dir, "stamp.tar"))
 	b.Cleanup(func() { b.run("rmi", "-f", stampImage) })
 	b.play(dir, "warm", false)
@@ -45,6 +48,24 @@ func (b *bench) podman() {
 	}
 	b.times(rowRestart, restarts)
 	b.podmanIdle(dir)
+}
+
+// limits keeps podman within our own limits: it asks for more files and processes than a machine without
+// CAP_SYS_RESOURCE may give, and starts nothing then.
+func (b *bench) limits(dir string) {
+	var files, procs unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		b.Fatalf("reading limits: %v", err)
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &procs); err != nil {
+		b.Fatalf("reading limits: %v", err)
+	}
+	procs.Max = min(procs.Max, 32*1024) // what podman gives itself before it starts runc
+	text := fmt.Sprintf("[containers]\ndefault_ulimits = [\"nofile=%d:%d\", \"nproc=%d:%d\"]\n", files.Max, files.Max, procs.Max, procs.Max)
+	b.conf = filepath.Join(dir, "containers.conf")
+	if err := os.WriteFile(b.conf, []byte(text), 0o644); err != nil {
+		b.Fatalf("writing podman's configuration: %v", err)
+	}
 }
 
 // podmanIdle plays 30 pods at once (one file, one command), once: it takes long.
@@ -101,6 +122,7 @@ func (b *bench) down(dir, name string) { b.run("kube", "down", filepath.Join(dir
 // run runs podman. Version 4.3 warns about cgroups on machines like ours, so only its exit code counts.
 func (b *bench) run(args ...string) {
 	cmd := exec.Command("podman", args...)
+	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+b.conf)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("running podman %q: %v\n%s", args, err, out)
 	}
