@@ -64,7 +64,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if resp.StatusCode < 300 {
 		return resp.Body, nil
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var s metav1.Status
 	if err != nil || json.Unmarshal(b, &s) != nil || s.Message == "" {
@@ -79,7 +79,7 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, v any) 
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	if err := json.NewDecoder(body).Decode(v); err != nil {
 		return fmt.Errorf("reading the agent's answer: %w", err)
 	}
@@ -133,7 +133,7 @@ func (c *Client) watch(ctx context.Context, path string, query url.Values, each 
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	for d := json.NewDecoder(body); ; {
 		var line json.RawMessage
 		switch err := d.Decode(&line); {

@@ -359,6 +359,9 @@ func (f *fakeImages) Pull(_ context.Context, ref string, progress func(podmgr.Pr
 }
 
 func (f *fakeImages) Import(_ context.Context, r io.Reader, _ func(podmgr.Progress)) ([]podmgr.Image, error) {
+	if f.err != nil {
+		return nil, f.err // without reading the archive
+	}
 	b, err := io.ReadAll(r)
 	return []podmgr.Image{{Names: []string{string(b)}}}, err
 }
@@ -369,6 +372,11 @@ func (f *fakeImages) Remove(_ context.Context, ref string) error {
 	}
 	return nil
 }
+
+// zeros never end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestImages(t *testing.T) {
 	n := newNode(t)
@@ -383,9 +391,17 @@ func TestImages(t *testing.T) {
 		t.Errorf("pull: %q, %q, %v", out, progress, err)
 	}
 	n.images.err = errors.New("no route to host")
+	large := func(s Streams) error {
+		s.In = io.LimitReader(zeros{}, 64<<20)
+		return ImportImages(t.Context(), n.Client, s, "-")
+	}
+	if _, _, err = run(large); err == nil || err.Error() != "no route to host" {
+		t.Errorf("an import refused before its end: %v", err)
+	}
 	if _, _, err = run(func(s Streams) error { return PullImage(t.Context(), n.Client, s, "nginx") }); err == nil || err.Error() != "no route to host" {
 		t.Errorf("a pull that fails: %v", err)
 	}
+	n.images.err = nil
 	file := filepath.Join(t.TempDir(), "a.tar")
 	_ = os.WriteFile(file, []byte("from a file"), 0o600)
 	if out, _, err = run(func(s Streams) error { return ImportImages(t.Context(), n.Client, s, file) }); err != nil || out != "from a file\n" {

@@ -88,7 +88,7 @@ func ImportImages(ctx context.Context, c *Client, s Streams, file string) error 
 		if err != nil {
 			return fmt.Errorf("importing images: %w", err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		in = f
 	}
 	return c.transfer(ctx, s, "/images/import", nil, io.NopCloser(in))
@@ -119,7 +119,7 @@ func (c *Client) transfer(ctx context.Context, s Streams, path string, q url.Val
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	show := newProgress(s.Err)
 	defer show.clear()
 	for d := json.NewDecoder(body); ; {

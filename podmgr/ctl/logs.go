@@ -142,7 +142,7 @@ func (c *Client) logs(ctx context.Context, w io.Writer, o LogsOptions, container
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	prefix := ""
 	if o.Prefix {
 		prefix = fmt.Sprintf("[pod/%s/%s] ", o.Pod, container)

@@ -89,7 +89,7 @@ func (v *validator) file(path string) {
 		v.fail(path, err)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	v.read(path, f)
 }
 

@@ -20,12 +20,12 @@ func BenchmarkCopy(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer w.Close()
+			defer func() { _ = w.Close() }()
 			r, app, err := OpenFIFO(filepath.Join(root, "fifo"))
 			if err != nil {
 				b.Fatal(err)
 			}
-			defer r.Close()
+			defer func() { _ = r.Close() }()
 			line := append(bytes.Repeat([]byte("x"), c.line-1), '\n')
 			block := bytes.Repeat(line, max(1, (64<<10)/c.line))
 			b.SetBytes(int64(len(block)))
@@ -51,7 +51,7 @@ func BenchmarkWrite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	data := bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 600)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
@@ -71,7 +71,7 @@ func BenchmarkRead(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	data := bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 50000)
 	w.write(Stdout, data, 0)
 	b.SetBytes(int64(len(data)))

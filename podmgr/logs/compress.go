@@ -49,7 +49,7 @@ func gzipFile(ending <-chan struct{}, src, dst string, limit int64) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	st, err := in.Stat()
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func gzipFile(ending <-chan struct{}, src, dst string, limit int64) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	z, err := gzip.NewWriterLevel(&capped{w: out, left: min(limit, st.Size())}, gzip.BestSpeed)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (h *Hub) Read(ctx context.Context, w io.Writer, path string, o ReadOptions,
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	buf := h.in.Get().(*[inSize]byte)
 	defer h.in.Put(buf)
 	r := &reader{hub: h, topic: h.topic(path, false), dir: dir, base: filepath.Base(path), buf: buf[:], printer: newPrinter(w, o)}
@@ -195,7 +195,7 @@ func (r *reader) rotated(ctx context.Context, name string, skip int64) error {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	s, err := newScanner(f, gz, r.buf)
 	if err != nil {
 		return nil

@@ -44,7 +44,7 @@ func (w *Writer) names() []string {
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	names, _ := dir.Readdirnames(-1)
 	return names
 }

@@ -66,7 +66,7 @@ func TestOlderFilesAreCompressedAndTheOldestDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	z, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestARestartRemovesWhatAnInterruptedCompressionLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	names, _ := filepath.Glob(path + "*")
 	if d := cmp.Diff([]string{path, path + ".20250102-000000"}, names); d != "" {
 		t.Error(d)

@@ -105,7 +105,7 @@ func (w *Writer) open() error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	f, err := openIn(dir, filepath.Base(w.path), unix.O_RDWR|unix.O_APPEND|unix.O_CREAT, 0o640)
 	if err != nil {
 		return fmt.Errorf("opening log: %w", err)

@@ -86,7 +86,7 @@ func TestAFIFOIsCopiedUntilItsLastWriterIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	done := make(chan error)
 	go func() { done <- w.Copy(t.Context(), Stdout, r) }()
 	app, err := os.OpenFile(fifo, os.O_WRONLY, 0)
@@ -112,7 +112,7 @@ func TestACancelledCopyDrainsThePipeAndTheNextContinuesItsLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _ = hold.WriteString("one\nhal")
@@ -140,7 +140,7 @@ func TestIdleStreamsHoldNoBuffers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.Close()
+		defer func() { _ = r.Close() }()
 		holds = append(holds, hold)
 		_, _ = hold.WriteString("a line\nand a half")
 		go func() { done <- w.Copy(t.Context(), Stdout, r) }()
@@ -183,7 +183,7 @@ func TestAnExistingFileIsContinuedWithoutItsTornLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	_ = w.Copy(t.Context(), Stderr, strings.NewReader("two\n"))
 	if d := cmp.Diff("stdout F one\nstderr F two\n", content(t, path)); d != "" {
 		t.Error(d)

@@ -92,7 +92,7 @@ func (f *fixture) do(t *testing.T, method, path string, body io.Reader) (int, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -187,12 +187,12 @@ func TestWatchingSendsEachChange(t *testing.T) {
 	f.board.Post(entry("default", "a", "u1", nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", f.url+"/pods?watch=true", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"/pods?watch=true", nil)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	lines := bufio.NewScanner(resp.Body)
 	next := func() string {
 		t.Helper()
@@ -378,7 +378,7 @@ func TestRunEndsOpenWatchesWhenTheAgentEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_, _ = io.WriteString(c, "GET /pods?watch=true HTTP/1.1\r\nHost: agent\r\n\r\n")
 	if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, "200") {
 		t.Fatalf("%q %v", line, err)
