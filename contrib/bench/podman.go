@@ -23,7 +23,14 @@ func (b *bench) podman() {
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	b.limits(dir)
 	b.run("load", "-i", filepath.Join(b.dir, "stamp.tar"))
-	b.Cleanup(func() { b.run("rmi", "-f", stampImage) })
+	b.Cleanup(func() {
+		b.run("rmi", "-f", stampImage)
+		// What podman made for itself on the way.
+		for _, args := range [][]string{{"image", "prune", "-f"}, {"network", "rm", "-f", "podman-default-kube-network"}} {
+			_ = exec.Command("podman", args...).Run()
+		}
+		_ = exec.Command("sh", "-c", "podman rmi -f $(podman images -q localhost/podman-pause); ip link delete cni-podman1").Run()
+	})
 	b.play(dir, "warm", false)
 	b.down(dir, "warm")
 	b.times(rowStart, b.plays(dir, "pod", false))
