@@ -11,6 +11,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +22,8 @@ import (
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/containerd"
+	"edgepod.dev/agent/podmgr/ctl"
+	"edgepod.dev/agent/podmgr/server"
 	"edgepod.dev/agent/watcher/dir"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
@@ -32,22 +37,172 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := app().RunContext(ctx, os.Args); err != nil {
+	err := app().RunContext(ctx, flagsFirst(app().Commands, os.Args))
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "agent:", err)
-		os.Exit(1)
+		os.Exit(ctl.ExitCode(err))
 	}
+}
+
+// flagsFirst lets flags stand anywhere behind the command.
+func flagsFirst(commands []*cli.Command, args []string) []string {
+	for i := 1; i < len(args); i++ {
+		for _, c := range commands {
+			if !c.HasName(args[i]) {
+				continue
+			}
+			if len(c.Subcommands) > 0 {
+				return append(args[:i:i], flagsFirst(c.Subcommands, args[i:])...)
+			}
+			return append(args[:i+1:i+1], ctl.FlagsFirst(args[i+1:], func(name string) (known, value bool) {
+				for _, f := range c.Flags {
+					if slices.Contains(f.Names(), name) {
+						_, isBool := f.(*cli.BoolFlag)
+						return true, !isBool
+					}
+				}
+				return false, false
+			})...)
+		}
+	}
+	return args
 }
 
 func app() *cli.App {
 	return &cli.App{
-		Name:    "agent",
-		Usage:   "run Kubernetes pods from manifest files, without a control plane",
-		Version: version,
+		Name:            "agent",
+		Usage:           "run Kubernetes pods from manifest files, without a control plane",
+		Version:         version,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		Flags: []cli.Flag{&cli.StringFlag{
+			Name: "socket", Value: "/run/agent/agent.sock", Usage: "`PATH` of the running agent's socket", EnvVars: []string{"AGENT_SOCKET"},
+		}},
+		OnUsageError: usageError,
 		Commands: []*cli.Command{
 			{Name: "run", Usage: "run the pods of the manifest directories and keep them running", Flags: runFlags(), Before: loadConfig, Action: run},
+			getCommand(),
+			{Name: "describe", Usage: "show all there is to know of a pod", Subcommands: []*cli.Command{
+				{Name: "pod", Aliases: []string{"pods", "po"}, ArgsUsage: "NAME", Flags: []cli.Flag{namespaceFlag()}, Action: describe},
+			}},
+			logsCommand(),
+			{Name: "validate", Usage: "check manifests without running them", ArgsUsage: "FILE|DIR|- ...", Action: func(c *cli.Context) error {
+				return ctl.Validate(streams(), "", c.Args().Slice())
+			}},
+			imagesCommand(),
+			{Name: "version", Usage: "show the versions of this program and of the running agent", Flags: []cli.Flag{outputFlag("json or yaml")}, Action: func(c *cli.Context) error {
+				return ctl.PrintVersion(c.Context, client(c), streams(), ctl.Version(clientVersion()), c.String("output"))
+			}},
 		},
 	}
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error { return ctl.UsageError(err.Error()) }
+
+func client(c *cli.Context) *ctl.Client { return ctl.NewClient(c.String("socket")) }
+
+func streams() ctl.Streams { return ctl.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
+
+func namespaceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "`NAMESPACE` to look in (default: default)"}
+}
+
+func outputFlag(usage string) cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: usage}
+}
+
+func getCommand() *cli.Command {
+	what := func(name, usage string, aliases []string, print func(context.Context, *ctl.Client, ctl.Streams, ctl.GetOptions) error) *cli.Command {
+		return &cli.Command{
+			Name: name, Aliases: aliases, Usage: usage, ArgsUsage: "[NAME ...]",
+			Flags: []cli.Flag{
+				namespaceFlag(),
+				&cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "look in all namespaces"},
+				&cli.StringFlag{Name: "selector", Aliases: []string{"l"}, Usage: "only what has these `LABELS`"},
+				outputFlag("wide, json, yaml or name"),
+				&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "go on and show changes"},
+				&cli.BoolFlag{Name: "no-headers", Usage: "leave the header line out"},
+			},
+			Action: func(c *cli.Context) error {
+				return print(c.Context, client(c), streams(), ctl.GetOptions{
+					Namespace: c.String("namespace"), AllNamespaces: c.Bool("all-namespaces"), Selector: c.String("selector"),
+					Names: c.Args().Slice(), Output: c.String("output"), Watch: c.Bool("watch"), NoHeaders: c.Bool("no-headers"),
+				})
+			},
+		}
+	}
+	return &cli.Command{Name: "get", Usage: "list pods, events, images or manifest problems", Subcommands: []*cli.Command{
+		what("pods", "list pods", []string{"pod", "po"}, ctl.GetPods),
+		what("events", "list what happened to pods", []string{"event", "ev"}, ctl.GetEvents),
+		what("images", "list images", []string{"image"}, ctl.GetImages),
+		what("problems", "list what is wrong with manifests", []string{"problem"}, ctl.GetProblems),
+	}}
+}
+
+func describe(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return ctl.UsageError("describe pod wants the name of one pod")
+	}
+	return ctl.DescribePod(c.Context, client(c), streams(), c.String("namespace"), c.Args().First())
+}
+
+func logsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "logs", Usage: "print what the containers of a pod printed", ArgsUsage: "POD [CONTAINER]",
+		Flags: []cli.Flag{
+			namespaceFlag(),
+			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "`CONTAINER` of the pod"},
+			&cli.BoolFlag{Name: "all-containers", Usage: "all containers of the pod"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what will be printed"},
+			&cli.BoolFlag{Name: "previous", Aliases: []string{"p"}, Usage: "the instance before the current one"},
+			&cli.BoolFlag{Name: "timestamps", Usage: "begin lines with their time"},
+			&cli.BoolFlag{Name: "prefix", Usage: "begin lines with pod and container"},
+			&cli.Int64Flag{Name: "tail", Value: -1, Usage: "only the last `LINES`"},
+			&cli.Int64Flag{Name: "limit-bytes", Usage: "at most so many `BYTES`"},
+			&cli.DurationFlag{Name: "since", Usage: "only what is not older, such as 5m"},
+			&cli.StringFlag{Name: "since-time", Usage: "only what was printed after this `TIME` (RFC 3339)"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 1 || c.NArg() > 2 {
+				return ctl.UsageError("logs wants the name of one pod")
+			}
+			container := c.String("container")
+			if c.NArg() == 2 {
+				container = c.Args().Get(1)
+			}
+			return ctl.Logs(c.Context, client(c), streams(), ctl.LogsOptions{
+				Namespace: c.String("namespace"), Pod: c.Args().First(), Container: container, AllContainers: c.Bool("all-containers"),
+				Follow: c.Bool("follow"), Previous: c.Bool("previous"), Timestamps: c.Bool("timestamps"), Prefix: c.Bool("prefix"),
+				Tail: c.Int64("tail"), LimitBytes: c.Int64("limit-bytes"), Since: c.Duration("since"), SinceTime: c.String("since-time"),
+			})
+		},
+	}
+}
+
+func imagesCommand() *cli.Command {
+	return &cli.Command{Name: "images", Usage: "list, pull, import and remove images", Subcommands: []*cli.Command{
+		{Name: "ls", Aliases: []string{"list"}, Usage: "list images", Flags: []cli.Flag{outputFlag("wide, json, yaml or name")}, Action: func(c *cli.Context) error {
+			return ctl.GetImages(c.Context, client(c), streams(), ctl.GetOptions{Output: c.String("output"), Names: c.Args().Slice()})
+		}},
+		{Name: "pull", Usage: "fetch an image from its registry", ArgsUsage: "REFERENCE", Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return ctl.UsageError("images pull wants one reference")
+			}
+			return ctl.PullImage(c.Context, client(c), streams(), c.Args().First())
+		}},
+		{Name: "import", Usage: "import an OCI or docker archive", ArgsUsage: "FILE|-", Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return ctl.UsageError("images import wants one file")
+			}
+			return ctl.ImportImages(c.Context, client(c), streams(), c.Args().First())
+		}},
+		{Name: "rm", Aliases: []string{"remove"}, Usage: "remove images", ArgsUsage: "REFERENCE ...", Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Usage: "also images that a manifest names"},
+		}, Action: func(c *cli.Context) error {
+			return ctl.RemoveImages(c.Context, client(c), streams(), c.Args().Slice(), c.Bool("force"))
+		}},
+	}}
 }
 
 // runFlags are the flags of `agent run`; each is also a key of the configuration file and an environment variable.
@@ -157,10 +312,20 @@ func run(c *cli.Context) error {
 	}
 	manager := podmgr.New(podmgr.Options{Runtime: engine, Sources: sources, NodeName: node, HostIP: hostIP, Log: log})
 
+	api := server.New(server.Config{
+		Board: manager.Board(), Images: engine.Images(), Logs: engine.Logs(), NodeName: node, Log: log,
+		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) },
+		Healthy: func(ctx context.Context) error { return health.All(ctx, 5*time.Second, engine.Health()) },
+	})
+	listener, err := server.Listen(filepath.Join(c.String("state"), "agent.sock"))
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(c.Context)
+	g.Go(func() error { return api.Run(ctx, listener) })
 	g.Go(func() error { return manager.Run(ctx) })
 	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), log) })
-	g.Go(func() error { return notify(ctx, manager) })
+	g.Go(func() error { return notify(ctx, manager, engine) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -212,7 +377,7 @@ func importImages(ctx context.Context, drop string, images *containerd.Images, l
 }
 
 // notify tells systemd, where it is there, that the agent is ready and stays alive.
-func notify(ctx context.Context, m *podmgr.Manager) error {
+func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime) error {
 	select {
 	case <-m.Ready():
 	case <-ctx.Done():
@@ -226,7 +391,26 @@ func notify(ctx context.Context, m *podmgr.Manager) error {
 		return err
 	}
 	pet := func() error { _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); return err }
-	return health.Watchdog(ctx, interval/2, func(context.Context) error { return nil }, pet)
+	check := func(ctx context.Context) error { return health.All(ctx, interval/4, engine.Health()) }
+	return health.Watchdog(ctx, interval/2, check, pet)
+}
+
+func clientVersion() server.Version {
+	v := server.Version{Agent: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v.Commit = s.Value
+			}
+		}
+	}
+	return v
+}
+
+func serverVersion(ctx context.Context, engine *containerd.Runtime) server.Version {
+	v := clientVersion()
+	v.Containerd, v.Runtime = engine.Versions(ctx)
+	return v
 }
 
 // lock makes this the only agent on root; it says which process holds it otherwise.

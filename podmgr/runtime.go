@@ -38,8 +38,10 @@ type Runtime interface {
 	// EnsureSandbox makes the pod's directories, cgroup, namespaces, network and pause exist, in place where parts of
 	// it do. It returns when containers may be started.
 	EnsureSandbox(ctx context.Context, p *manifests.Pod) error
-	// Start creates and starts one instance of a container; its image is here and its sandbox was ensured. Starting an
-	// attempt that already runs or has ended returns nil.
+	// Start creates and starts one instance of a container; its image is here. It may be called while EnsureSandbox of
+	// the pod goes on: it prepares the container, then waits for the sandbox. When the sandbox cannot take the container
+	// it fails with ReasonNoSandbox, which is no failure of the container. Starting an attempt that already runs or has
+	// ended returns nil.
 	Start(ctx context.Context, p *manifests.Pod, s Instance) error
 	// Stop sends the stop signal, waits for the exit up to grace (rounded up to 1 ns when negative is given), kills
 	// the whole container and returns when it has ended. The exit facts stay observable.
@@ -83,6 +85,9 @@ type Instance struct {
 	// the instance, so that a restart of the agent does not forget it.
 	Backoff time.Duration
 }
+
+// ReasonNoSandbox is the reason of a Start whose sandbox is not usable.
+const ReasonNoSandbox = "SandboxNotReady"
 
 // ReasonError is an error of a Runtime with the reason the kubelet reports for it.
 type ReasonError struct {

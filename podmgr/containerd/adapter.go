@@ -4,15 +4,18 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"edgepod.dev/agent/health"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/version"
 	"github.com/rs/zerolog"
 )
 
@@ -66,6 +69,7 @@ type Runtime struct {
 	network     *network
 	images      *images
 	pauses      *pauses
+	bringing    bringing
 	logs        *logPump
 	index       *index
 	exits       *exits
@@ -169,13 +173,32 @@ func (r *Runtime) Address() string { return r.engine.address }
 // Logs lets readers follow what containers write.
 func (r *Runtime) Logs() *logs.Hub { return r.logs.hub }
 
-// Version returns the engine's version.
-func (r *Runtime) Version(ctx context.Context) (string, error) {
-	v, err := r.client.Version(r.ns(ctx))
-	if err != nil {
-		return "", fmt.Errorf("asking containerd for its version: %w", err)
+// Versions returns the versions of the engine and of the OCI runtime; one that does not answer is empty.
+func (r *Runtime) Versions(ctx context.Context) (engine, runtime string) {
+	if r.engine.embedded() {
+		engine = version.Version
+	} else if v, err := r.client.Version(r.ns(ctx)); err == nil {
+		engine = v.Version
 	}
-	return v.Version, nil
+	binary := r.cfg.OCIRuntime
+	if binary == "" {
+		binary = "runc"
+	}
+	if out, err := exec.CommandContext(ctx, binary, "--version").Output(); err == nil {
+		runtime, _, _ = strings.Cut(string(out), "\n")
+	}
+	return engine, runtime
+}
+
+// Health says whether the engine answers.
+func (r *Runtime) Health() health.Named {
+	return health.Named{Name: "containerd", Check: func(ctx context.Context) error {
+		_, err := r.client.ContainerService().List(r.ns(ctx), "id==none")
+		if err != nil {
+			return fmt.Errorf("asking containerd: %w", err)
+		}
+		return nil
+	}}
 }
 
 func (r *Runtime) ns(ctx context.Context) context.Context {

@@ -6,17 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/cmd/containerd/server"
 	srvconfig "github.com/containerd/containerd/v2/cmd/containerd/server/config"
+	runtimev2 "github.com/containerd/containerd/v2/core/runtime/v2"
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/containerd/v2/version"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 
 	// The plugins of the embedded engine: what a node agent needs, no CRI and no NRI.
-	_ "github.com/containerd/containerd/v2/core/runtime/v2"
 	_ "github.com/containerd/containerd/v2/plugins/content/local/plugin"
 	_ "github.com/containerd/containerd/v2/plugins/diff/walking/plugin"
 	_ "github.com/containerd/containerd/v2/plugins/events"
@@ -54,6 +55,8 @@ type engine struct {
 	// runtime is the runtime name of containers: the path of our own shim when embedded (a shim found in $PATH may be
 	// an older one: "type with url … not found"), the engine's own choice when external.
 	runtime string
+	// shims knows the shims of the embedded engine; nil when external.
+	shims *runtimev2.ShimManager
 	// address is the socket other tools (ctr, nerdctl, cAdvisor) reach the engine by.
 	address string
 }
@@ -70,7 +73,10 @@ func (e *engine) close() {
 
 // clientSlot is how the client gets out of the plugin graph: containerd hands its services to plugins only, and the
 // context given to server.New reaches every plugin.
-type clientSlot struct{ client *client.Client }
+type clientSlot struct {
+	client *client.Client
+	shims  *runtimev2.ShimManager
+}
 
 type slotKey struct{}
 
@@ -81,7 +87,7 @@ var registerClientPlugin = sync.OnceFunc(func() {
 		ID:   "agent-client",
 		Requires: []plugin.Type{
 			plugins.EventPlugin, plugins.LeasePlugin, plugins.SandboxStorePlugin, plugins.TransferPlugin,
-			plugins.MountManagerPlugin, plugins.ServicePlugin,
+			plugins.MountManagerPlugin, plugins.ServicePlugin, plugins.ShimPlugin,
 		},
 		InitFn: func(ic *plugin.InitContext) (any, error) {
 			slot, ok := ic.Context.Value(slotKey{}).(*clientSlot)
@@ -92,7 +98,11 @@ var registerClientPlugin = sync.OnceFunc(func() {
 			if err != nil {
 				return nil, fmt.Errorf("connecting to the embedded containerd: %w", err)
 			}
-			slot.client = c
+			shims, err := ic.GetSingle(plugins.ShimPlugin)
+			if err != nil {
+				return nil, fmt.Errorf("finding containerd's shims: %w", err)
+			}
+			slot.client, slot.shims = c, shims.(*runtimev2.ShimManager)
 			return c, nil
 		},
 	})
@@ -137,7 +147,7 @@ func startEmbedded(ctx context.Context, c Config) (*engine, error) {
 		srv.Stop()
 		return nil, fmt.Errorf("opening containerd's sockets: %w", err)
 	}
-	return &engine{client: slot.client, server: srv, runtime: shim, address: address}, nil
+	return &engine{client: slot.client, shims: slot.shims, server: srv, runtime: shim, address: address}, nil
 }
 
 // connect uses a containerd that already runs.
@@ -173,4 +183,25 @@ func shimSocketDir(state string) string {
 		return dir
 	}
 	return filepath.Join("/run/agent-shims", containerID("", state, 0)[:8])
+}
+
+// shimUp waits until the shim of the task id can be used; false: ctx ended first. Containerd tells of a task only when
+// its process has been made, long after its shim is there, so this looks every millisecond. An external engine is not
+// looked into.
+func (e *engine) shimUp(ctx context.Context, id string) bool {
+	if e.shims == nil {
+		return false
+	}
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for {
+		if _, err := e.shims.Get(ctx, id); err == nil {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
 }

@@ -22,13 +22,12 @@ type pauses struct {
 	m  map[string]*pauseStart
 }
 
-// pauseStart is one start of a pause: created is closed when its task exists, and with it the pod's shim; done when its
-// process runs or failed. err is set before the channel that it explains is closed.
+// pauseStart is one start of a pause: shim is closed when the pod's shim can be used, done when the pause runs or its
+// start failed. err is set before the channel that it explains is closed.
 type pauseStart struct {
-	created chan struct{}
-	done    chan struct{}
-	pid     uint32
-	err     error
+	shim chan struct{}
+	done chan struct{}
+	err  error
 }
 
 func newPauses() *pauses { return &pauses{m: map[string]*pauseStart{}} }
@@ -40,7 +39,7 @@ func (p *pauses) begin(id string) (s *pauseStart, mine bool) {
 	if s, ok := p.m[id]; ok {
 		return s, false
 	}
-	s = &pauseStart{created: make(chan struct{}), done: make(chan struct{})}
+	s = &pauseStart{shim: make(chan struct{}), done: make(chan struct{})}
 	p.m[id] = s
 	return s, true
 }
@@ -82,7 +81,8 @@ func (p *pauses) wait() {
 	}
 }
 
-// ensurePause starts the pause when it does not run and returns when its task exists; its process starts meanwhile.
+// ensurePause starts the pause when it does not run and returns when its shim can take containers; the pause itself
+// comes up meanwhile.
 func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedNamespaces) error {
 	id := sandboxID(p.UID())
 	s, mine := r.pauses.begin(id)
@@ -91,64 +91,63 @@ func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedN
 			defer r.pauses.end(id, s)
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 			defer cancel()
-			created := sync.OnceFunc(func() { close(s.created) })
-			s.pid, s.err = r.startPause(ctx, p, own, id, created)
-			if s.err != nil {
+			up := sync.OnceFunc(func() { close(s.shim) })
+			r.background.Go(func() {
+				if r.engine.shimUp(r.ns(ctx), id) {
+					up()
+				}
+			})
+			if s.err = r.startPause(ctx, p, own, id, up); s.err != nil {
 				r.log.Warn().Err(s.err).Str("pod", p.Key().String()).Msg("starting the pause")
 			}
-			created()
 		})
 	}
 	select {
-	case <-s.created:
+	case <-s.shim:
+		return nil
+	case <-s.done:
+		return s.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	select {
-	case <-s.done:
-		return s.err
-	default:
-		return nil
-	}
 }
 
-// startPause makes record and task of the pause, calls created, and starts it.
-func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, created func()) (uint32, error) {
+// startPause makes record and task of the pause, calls up, and starts it.
+func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, up func()) error {
 	st, err := r.task(r.ns(ctx), id)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if st.running() {
-		return st.pid, nil
+		return nil
 	}
 	if st.exists() {
 		if err := r.killTask(r.ns(ctx), id); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	ctx, err = r.withLease(ctx, p.UID())
 	if err != nil {
-		return 0, err
+		return err
 	}
 	spec, rootfs, err := r.pauseSpec(ctx, p, own)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if err := r.recordPause(ctx, p, own, id, spec, rootfs); err != nil {
-		return 0, err
+		return err
 	}
-	t, err := r.createTask(ctx, id, rootfs, "", "")
-	if err != nil {
-		return 0, fmt.Errorf("creating the pause: %w", err)
+	if _, err := r.createTask(ctx, id, rootfs, "", ""); err != nil {
+		return fmt.Errorf("creating the pause: %w", err)
 	}
-	created()
+	up()
 	if err := r.startTask(ctx, id); err != nil {
 		ctx, cancel := cleanup(ctx)
 		defer cancel()
 		_ = r.killTask(r.ns(ctx), id)
-		return 0, fmt.Errorf("starting the pause: %w", err)
+		return fmt.Errorf("starting the pause: %w", err)
 	}
-	return t, nil
+	return nil
 }
 
 // recordPause writes the container record of the pause, and for the embedded engine the sandbox record that lets the

@@ -3,10 +3,12 @@ package containerd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
@@ -31,10 +33,78 @@ func namespacesWanted(p *v1.Pod) wantedNamespaces {
 // EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; it returns when the network
 // is there and the pause's shim runs, because that is when containers can be started.
 func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
-	if err := r.ensureSandbox(ctx, p); err != nil {
+	done, err := r.bringing.begin(p.UID())
+	if err != nil {
+		return err
+	}
+	err = r.ensureSandbox(ctx, p)
+	done()
+	if err != nil {
 		return &podmgr.ReasonError{Reason: "FailedCreatePodSandBox", Err: err}
 	}
 	return nil
+}
+
+// bringing knows the sandboxes that are being brought up, so that containers can be prepared meanwhile.
+type bringing struct {
+	mu sync.Mutex
+	m  map[types.UID]chan struct{}
+}
+
+func (b *bringing) begin(uid types.UID) (done func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.m[uid] != nil {
+		return nil, errors.New("the pod's sandbox is being brought up already")
+	}
+	if b.m == nil {
+		b.m = map[types.UID]chan struct{}{}
+	}
+	c := make(chan struct{})
+	b.m[uid] = c
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.m, uid)
+		close(c)
+	}, nil
+}
+
+// wait waits for the sandbox of a pod, when it is being brought up.
+func (b *bringing) wait(ctx context.Context, uid types.UID) error {
+	b.mu.Lock()
+	c := b.m[uid]
+	b.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// usable waits for the sandbox of a pod and says whether containers can be started in it.
+func (r *Runtime) usable(ctx context.Context, p *manifests.Pod) error {
+	if err := r.bringing.wait(ctx, p.UID()); err != nil {
+		return err
+	}
+	c, err := r.client.ContainerService().Get(ctx, sandboxID(p.UID()))
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("reading the sandbox: %w", err)
+	}
+	if err == nil {
+		s, err := r.lookSandbox(ctx, c)
+		if err != nil {
+			return err
+		}
+		if s.State == podmgr.SandboxReady {
+			return nil
+		}
+	}
+	return &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the pod's sandbox is not ready")}
 }
 
 func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {

@@ -31,6 +31,9 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	if done, err := r.alreadyStarted(ctx, id); done || err != nil {
 		return err
 	}
+	if err := r.makePodDir(p.Key(), p.UID()); err != nil {
+		return err
+	}
 	ctx, err := r.withLease(ctx, p.UID())
 	if err != nil {
 		return err
@@ -45,6 +48,9 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	}
 	if err := start.create(ctx); err != nil {
 		return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err}
+	}
+	if err := r.usable(ctx, p); err != nil {
+		return err
 	}
 	if err := start.run(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -128,6 +134,9 @@ func (x *starting) prepare(ctx context.Context) error {
 		x.view.hostname = r.cfg.NodeName
 	}
 	if sharedPID(p) {
+		if err := r.bringing.wait(ctx, x.pod.UID()); err != nil {
+			return err
+		}
 		st, err := r.pausePID(ctx, x.pod)
 		if err != nil {
 			return err
@@ -163,6 +172,9 @@ func (x *starting) create(ctx context.Context) error {
 	}
 	spec, err := containerSpec(p, x.c, x.img, x.who, x.view)
 	if err != nil {
+		return err
+	}
+	if _, err := r.mounts(ctx, x.rootfs()); err != nil {
 		return err
 	}
 	return r.createContainer(ctx, x.pod, x.id, x.c.Name, x.s.Attempt, kindContainer, spec, x.rootfs(), x.rec)
