@@ -38,9 +38,9 @@ func TestEveryFileThatTheReadmeNamesExists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile("(?:contrib|manifests|podmgr|watcher)/[a-z0-9_./-]+").FindAllString(string(b), -1) {
-		if _, err := os.Stat(filepath.Join("../..", strings.TrimRight(m, "./"))); err != nil {
-			t.Errorf("README.md names %s: %v", m, err)
+	for _, m := range regexp.MustCompile(`(?m)(?:^|[ \x60])((?:contrib|manifests|podmgr|watcher)/[a-z0-9_./-]+)`).FindAllStringSubmatch(string(b), -1) {
+		if _, err := os.Stat(filepath.Join("../..", strings.TrimRight(m[1], "./"))); err != nil {
+			t.Errorf("README.md names %s: %v", m[1], err)
 		}
 	}
 }
