@@ -34,6 +34,13 @@ func (a *action) lane() lane {
 	}
 }
 
+// sameInstance says whether both actions are about one instance of a container. An ID comes back when someone else
+// removed the instance and it is started once more.
+func (a *action) sameInstance(b *action) bool {
+	return a.container != "" && a.uid == b.uid && a.container == b.container && a.attempt == b.attempt &&
+		a.verb != pull && b.verb != pull
+}
+
 // admits says whether a may begin beside what is going on. The plan sees only what Observe shows; what is still being
 // made is seen here.
 func (f flight) admits(a *action) bool {
@@ -46,11 +53,11 @@ func (f flight) admits(a *action) bool {
 				return false // a start or a pull may yet leave something behind
 			}
 		case a.verb == start || a.verb == ensureSandbox:
-			if s.uid != a.uid && s.verb != pull || a.verb == start && s.verb == ensureSandbox {
-				return false // the old goes before the new comes; the sandbox comes before its containers
+			if s.uid != a.uid && s.verb != pull || s.lane().kind == ensureSandbox || s.sameInstance(a) {
+				return false // the old goes before the new comes; containers wait for whatever happens to their sandbox
 			}
 		case a.verb != pull:
-			if s.verb == start && s.uid == a.uid && s.container == a.container && s.attempt == a.attempt {
+			if s.verb == start && s.sameInstance(a) {
 				return false // its start has not let go of it yet
 			}
 		}

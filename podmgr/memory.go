@@ -14,6 +14,7 @@ type memory struct {
 	pulled map[string]int       // container name → 1 + the attempt that its image was made present for
 	failed map[stepKey]failure  // steps whose last run failed
 	ended  map[string]time.Time // container ID → when it was first seen ended; guards back-off against clock jumps
+	ran    map[string]int       // container name → 1 + its highest attempt that was seen to have run
 }
 
 // failure is the last failure of a step, with its consequence.
@@ -32,7 +33,7 @@ func (m *memory) wants(uid types.UID) {
 		return
 	}
 	m.uid = uid
-	m.pulled = nil
+	m.pulled, m.ran = nil, nil
 	for k := range m.failed {
 		if k.verb.creates() && k.uid != uid {
 			delete(m.failed, k)
@@ -44,6 +45,12 @@ func (m *memory) wants(uid types.UID) {
 func (m *memory) sees(have *Observed, now time.Time) {
 	for i := range have.Containers {
 		c := &have.Containers[i]
+		if c.UID == m.uid && c.State != Created && m.ran[c.Name] <= c.Attempt {
+			if m.ran == nil {
+				m.ran = map[string]int{}
+			}
+			m.ran[c.Name] = c.Attempt + 1
+		}
 		if !c.State.Ended() {
 			continue
 		}

@@ -174,7 +174,7 @@ func (p *planner) sandbox(sealed bool) {
 func (p *planner) container(spec *v1.Container, alone bool) {
 	uid := p.pod.UID
 	last, _ := p.have.newest(uid, spec.Name)
-	n := nextStart(p.pod.Spec.RestartPolicy, last, p.sb, p.mem)
+	n := nextStart(p.pod.Spec.RestartPolicy, spec.Name, last, p.sb, p.mem)
 	if !n.needed {
 		return
 	}
@@ -234,7 +234,7 @@ func startReason(last *Container) string {
 	}
 }
 
-// prune removes ended instances that neither are the current one nor its predecessor. It has the lowest priority: it
+// prune removes instances that neither are the current one nor its predecessor that ran. It has the lowest priority: it
 // runs only when there is nothing else to do.
 func (p *planner) prune() {
 	for i := range p.have.Containers {
@@ -242,7 +242,7 @@ func (p *planner) prune() {
 		if c.UID != p.pod.UID || c.State == Running {
 			continue
 		}
-		if last, before := p.have.newest(c.UID, c.Name); c != last && c != before {
+		if last, before := p.have.newest(c.UID, c.Name); c != last && (c != before || !c.State.Ended()) {
 			p.drop(c, 0, "newer instances exist")
 		}
 	}

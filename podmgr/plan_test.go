@@ -160,6 +160,13 @@ func TestPlan(t *testing.T) {
 			do:   []string{"start b#0"},
 		},
 		{
+			name: "an instance that someone else removed is counted on from",
+			want: want{pod: wanted(always, "a")},
+			have: Observed{Sandboxes: ready},
+			mem:  memory{uid: "new", ran: map[string]int{"a": 3}, pulled: map[string]int{"a": 4}},
+			do:   []string{"start a#3"},
+		},
+		{
 			name: "a pod that runs is left alone",
 			want: want{pod: wanted(always, "a", "b")},
 			have: Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0), instance("new", "b", 3)}, Remains: fresh},
@@ -513,6 +520,12 @@ func TestPlan(t *testing.T) {
 			do: []string{"remove new_a_0", "remove new_a_1"},
 		},
 		{
+			name: "an old instance that never ran is removed",
+			want: want{pod: wanted(always, "a")},
+			have: Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, created), instance("new", "a", 1)}},
+			do:   []string{"remove new_a_0"},
+		},
+		{
 			name: "old instances do not delay a start",
 			want: want{pod: wanted(always, "a", "b")},
 			have: Observed{Sandboxes: ready, Containers: []Container{
@@ -610,7 +623,9 @@ func TestStepsOfOnePod(t *testing.T) {
 		{"the new sandbox waits for a start of the old pod that is being cancelled", going(action{verb: start, uid: "old", target: "a"}), action{verb: ensureSandbox, uid: "new"}, false},
 		{"the new sandbox does not wait for a pull of the old pod", going(action{verb: pull, uid: "old", target: "app"}), action{verb: ensureSandbox, uid: "new"}, true},
 		{"a container waits for its sandbox", going(action{verb: ensureSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
+		{"a container waits while its sandbox is being removed", going(action{verb: removeSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
 		{"an instance is left alone while it is being started", going(action{verb: start, uid: "new", target: "a", container: "a", attempt: 1}), action{verb: seal, uid: "new", target: "i", container: "a", attempt: 1}, false},
+		{"an instance that comes back waits for the seal of the one before", going(action{verb: seal, uid: "new", target: "i", container: "a", attempt: 0}), action{verb: start, uid: "new", target: "a", container: "a", attempt: 0}, false},
 		{"an old instance is removed while the next is being started", going(action{verb: start, uid: "new", target: "a", container: "a", attempt: 2}), action{verb: remove, uid: "new", target: "i", container: "a", attempt: 0}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

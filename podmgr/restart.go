@@ -28,10 +28,11 @@ type next struct {
 
 // nextStart derives from the last instance of a container whether, as what and when it has to be started. Everything
 // but the guard against clock jumps comes from observed facts, so a restart of the agent changes nothing.
-func nextStart(policy v1.RestartPolicy, last *Container, sb *Sandbox, mem *memory) next {
+func nextStart(policy v1.RestartPolicy, name string, last *Container, sb *Sandbox, mem *memory) next {
+	ran := mem.ran[name] // counts on even when someone else removed the last instance
 	switch {
 	case last == nil:
-		return next{needed: true}
+		return next{needed: true, attempt: ran}
 	case last.State == Running:
 		return next{}
 	case last.State == Created:
@@ -39,7 +40,7 @@ func nextStart(policy v1.RestartPolicy, last *Container, sb *Sandbox, mem *memor
 	case !restarts(policy, last):
 		return next{}
 	}
-	n := next{needed: true, attempt: last.Attempt + 1}
+	n := next{needed: true, attempt: max(last.Attempt+1, ran)}
 	since := last.Finished
 	switch {
 	case last.State == Unknown && since.IsZero() && outlived(last, sb),

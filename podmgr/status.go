@@ -135,7 +135,7 @@ func (f *facts) statusWithout(spec *v1.Container, sb *Sandbox) v1.ContainerStatu
 
 // waiting says what a container waits for. waits is false when that is no more than its turn.
 func (f *facts) waiting(spec *v1.Container, last *Container, sb *Sandbox) (reason, message string, waits bool) {
-	n := nextStart(f.pod.Spec.RestartPolicy, last, sb, f.mem)
+	n := nextStart(f.pod.Spec.RestartPolicy, spec.Name, last, sb, f.mem)
 	if f.going || !n.needed {
 		return reasonCreating, "", false
 	}

@@ -115,7 +115,7 @@ func (w *worker) imageIsHere(s *step) {
 			continue
 		}
 		last, _ := w.have.newest(s.uid, c.Name)
-		if n := nextStart(pod.Spec.RestartPolicy, last, sb, &w.mem); n.needed {
+		if n := nextStart(pod.Spec.RestartPolicy, c.Name, last, sb, &w.mem); n.needed {
 			w.mem.pulledFor(c.Name, n.attempt)
 		}
 	}

@@ -114,9 +114,12 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 	if _, old := r.find(id); old != nil {
 		return old, nil
 	}
-	if sb := have.sandbox(c.UID); sb == nil || sb.State != podmgr.SandboxReady {
-		r.violate("%s without a sandbox that is ready", c)
+	switch sb := have.sandbox(c.UID); {
+	case sb == nil:
+		r.violate("%s without a sandbox", c)
 		return nil, errors.New("no sandbox")
+	case sb.State != podmgr.SandboxReady: // it may have broken since the caller looked
+		return nil, errors.New("the sandbox is not ready")
 	}
 	spec := specOf(p, s.Container)
 	digest, here := r.images[spec.Image]
