@@ -36,25 +36,34 @@ type Options struct {
 // same bytes give the same pods and UIDs in every process. A bad document, or a bad member of a List, is one or more
 // problems and no pod; the other documents of the file are decoded all the same. An empty file is a problem, so that a
 // truncated file is not taken for "no pods"; a file of comments is not.
+//
+// Documents of other kinds are problems; DecodeAll knows ConfigMaps and Secrets.
 func Decode(file string, data []byte, opt Options) ([]*Pod, []Problem) {
 	d := &decoder{file: file, opt: opt}
+	d.decode(data)
+	return d.pods, d.problems
+}
+
+func (d *decoder) decode(data []byte) {
 	if p := d.checkBytes(data); p != nil {
-		return nil, []Problem{*p}
+		d.problems = []Problem{*p}
+		return
 	}
 	for _, doc := range split(bytes.TrimPrefix(data, []byte(utf8BOM))) {
 		if !d.document(doc) {
 			break
 		}
 	}
-	return d.pods, d.problems
 }
 
 // decoder is the state of one Decode.
 type decoder struct {
 	file     string
 	opt      Options
-	nodes    int // of the documents so far
+	all      bool // ConfigMaps and Secrets too
+	nodes    int  // of the documents so far
 	pods     []*Pod
+	configs  []*Config
 	problems []Problem
 }
 
@@ -82,7 +91,7 @@ func (d *decoder) document(doc document) (goOn bool) {
 	count, findings := t.check(MaxNodes - d.nodes)
 	d.nodes += count
 	if len(findings) > 0 {
-		o.key = t.key()
+		o.key, o.config = t.key()
 		d.report(o, findings...)
 		return d.nodes <= MaxNodes
 	}
@@ -135,7 +144,7 @@ func (d *decoder) report(o object, findings ...finding) {
 	findings = findings[:min(len(findings), maxFindings)]
 	problems := make([]Problem, len(findings))
 	for i, f := range findings {
-		p := Problem{Origin: o.origin, Pod: o.key, Field: o.path(f.path), Message: f.message, Hint: f.hint}
+		p := Problem{Origin: o.origin, Pod: o.key, Config: o.config, Field: o.path(f.path), Message: f.message, Hint: f.hint}
 		if p.Origin.Line = f.line; f.line == 0 {
 			p.Origin.Line = o.line(f.path)
 		}

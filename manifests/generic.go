@@ -133,7 +133,7 @@ func (g *generator) scalar(n *yaml.Node) any {
 	case "!!int", "!!float", "!!bool":
 		var v any
 		if err := n.Decode(&v); err != nil {
-			g.fail(n, "%q is not of the YAML type %s", n.Value, tag)
+			g.fail(n, "the value is not of the YAML type %s", tag) // it may be a secret
 		}
 		return v
 	default:

@@ -4,16 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	v1 "k8s.io/api/core/v1"
 )
 
 // object is the place of one Kubernetes object in a file: a document, or a member of a List.
 type object struct {
 	origin Origin
 	key    Key
+	config ConfigKey // as key, of a ConfigMap or Secret
 	tree   *tree
 	prefix string // of its field paths within the document: "" or "items[n]"
 	member bool   // it is a member of a List
-	typed  bool   // a member of a PodList, which may leave out apiVersion and kind
+	typed  string // the kind of a member of a PodList, which may leave out apiVersion and kind
 }
 
 // path is the path within the document of a field of the object.
@@ -44,27 +47,36 @@ func (d *decoder) object(o object, value any) {
 		return
 	}
 	apiVersion, kind, findings := typeOf(o, m)
-	o.key = keyOf(m, kind)
+	o.key, o.config = keyOf(m, kind)
 	if len(findings) > 0 {
 		d.report(o, findings...)
 		return
 	}
-	switch {
-	case kind == "Pod" && apiVersion == "v1":
-		d.pod(o, m)
+	switch member, list := strings.CutSuffix(kind, "List"); {
+	case d.takes(kind) && apiVersion != "v1":
+		d.report(o, finding{path: "apiVersion", message: fmt.Sprintf("kind %s has apiVersion v1, not %q", kind, apiVersion)})
 	case kind == "Pod":
-		d.report(o, finding{path: "apiVersion", message: fmt.Sprintf("kind Pod has apiVersion v1, not %q", apiVersion)})
-	case (kind == "List" || kind == "PodList") && apiVersion == "v1" && !o.member:
-		d.list(o, m, kind == "PodList")
+		d.pod(o, m)
+	case d.takes(kind):
+		d.config(o, kind, m)
+	case list && (member == "" || d.takes(member)) && apiVersion == "v1" && !o.member:
+		d.list(o, m, member)
 	default:
-		d.report(o, finding{line: o.line("kind"), message: fmt.Sprintf("kind %q is not supported", kind), hint: hintForKind(kind)})
+		hint := hintForKind(kind)
+		if d.all {
+			hint = hintForAll(kind)
+		}
+		d.report(o, finding{line: o.line("kind"), message: fmt.Sprintf("kind %q is not supported", kind), hint: hint})
 	}
 }
 
+// takes says whether the caller wants objects of this kind.
+func (d *decoder) takes(kind string) bool { return kind == "Pod" || d.all && isConfig(kind) }
+
 // typeOf reads apiVersion and kind.
 func typeOf(o object, m map[string]any) (apiVersion, kind string, findings []finding) {
-	if o.typed && m["apiVersion"] == nil && m["kind"] == nil {
-		return "v1", "Pod", nil
+	if o.typed != "" && m["apiVersion"] == nil && m["kind"] == nil {
+		return "v1", o.typed, nil
 	}
 	for _, f := range []struct {
 		name, hint string
@@ -92,24 +104,26 @@ func hintForKind(kind string) string {
 	switch kind {
 	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob", "PodTemplate":
 		return "the agent runs kind Pod; put the pod template into a Pod"
-	case "List", "PodList":
+	case "List", "PodList", "ConfigMapList", "SecretList":
 		return "a List is not a member of a List"
 	}
 	if aboutPod(kind) {
 		return "did you mean Pod?"
 	}
-	return "the agent runs kind Pod"
+	return hintKinds
 }
 
-// keyOf reads the pod key of an object that may be wrong in any way.
-func keyOf(m map[string]any, kind string) Key {
+const hintKinds = "the agent runs kind Pod"
+
+// keyOf reads the key of an object that may be wrong in any way: that of a pod, or of a ConfigMap or Secret.
+func keyOf(m map[string]any, kind string) (Key, ConfigKey) {
 	meta, _ := m["metadata"].(map[string]any)
 	name, _ := meta["name"].(string)
 	namespace, _ := meta["namespace"].(string)
 	if name == "" || !aboutPod(kind) {
-		return Key{}
+		return Key{}, configKeyOf(kind, namespace, name)
 	}
-	return Key{Namespace: orDefault(namespace), Name: name}
+	return Key{Namespace: orDefault(namespace), Name: name}, ConfigKey{}
 }
 
 func orDefault(namespace string) string {
@@ -119,9 +133,9 @@ func orDefault(namespace string) string {
 	return namespace
 }
 
-// list decodes the members of a v1 List or PodList.
-func (d *decoder) list(o object, m map[string]any, typed bool) {
-	o.key = Key{}
+// list decodes the members of a v1 List, or of a PodList and its like, whose members are of kind typed.
+func (d *decoder) list(o object, m map[string]any, typed string) {
+	o.key, o.config = Key{}, ConfigKey{}
 	for name := range m {
 		switch name {
 		case "apiVersion", "kind", "metadata", "items":
@@ -154,7 +168,7 @@ func (d *decoder) pod(o object, m map[string]any) {
 		d.report(o, finding{message: fmt.Sprintf("the document cannot be written as JSON: %v", err)})
 		return
 	}
-	pod, findings := decodeStrict(raw, m)
+	pod, findings := decodeStrict[v1.Pod](raw, m)
 	if len(findings) > 0 {
 		for i := range findings {
 			quoteHint(o, &findings[i])

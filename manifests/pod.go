@@ -26,6 +26,8 @@ type Pod struct {
 	// Document is the document as canonical JSON before defaulting: what the UID is the hash of and what Encode stores.
 	// It is nil for a pod that no file stands for.
 	Document []byte
+	// Bound is the data of the ConfigMaps and Secrets that the pod names; see Bind. It is nil when it names none.
+	Bound *Bound
 }
 
 // Key returns the pod's namespace and name.
@@ -64,6 +66,8 @@ type Problem struct {
 	Origin Origin
 	// Pod is the key of the pod the document was about; zero when that could not be read.
 	Pod Key
+	// Config is the ConfigMap or Secret that the document was about, instead of a pod.
+	Config ConfigKey
 	// Field is the path of the offending field, such as "spec.containers[0].image"; empty when the whole document is meant.
 	Field string
 	// Message says what is wrong, Hint what to do about it (may be empty).

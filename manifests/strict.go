@@ -8,23 +8,22 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	kjson "sigs.k8s.io/json"
 )
 
-// decodeStrict decodes a pod as the API server does with strict field validation: case matters, unknown fields and
+// decodeStrict decodes an object as the API server does with strict field validation: case matters, unknown fields and
 // wrong types are errors. The decoder decides; explain then says where, since the decoder names one error at most by a
 // path without list indices.
-func decodeStrict(raw []byte, generic map[string]any) (*v1.Pod, []finding) {
-	pod := &v1.Pod{}
-	strict, err := kjson.UnmarshalStrict(raw, pod)
+func decodeStrict[T any](raw []byte, generic map[string]any) (*T, []finding) {
+	object := new(T)
+	strict, err := kjson.UnmarshalStrict(raw, object)
 	if err == nil && len(strict) == 0 {
-		return pod, nil
+		return object, nil
 	}
 	x := explainer{}
-	x.value(generic, reflect.TypeFor[v1.Pod](), "")
+	x.value(generic, reflect.TypeFor[T](), "")
 	if len(x.findings) > 0 {
 		return nil, x.findings
 	}

@@ -90,13 +90,13 @@ func tabIndented(text []byte) int {
 // at is the line of the file of a node.
 func (t *tree) at(n *yaml.Node) int { return t.first + max(n.Line, 1) - 1 }
 
-// key reads the pod key from the nodes, for documents whose values cannot be trusted.
-func (t *tree) key() Key {
-	name, namespace := t.scalar("metadata.name"), t.scalar("metadata.namespace")
-	if kind := t.scalar("kind"); name == "" || !aboutPod(kind) {
-		return Key{}
+// key reads the key from the nodes as keyOf does, for documents whose values cannot be trusted.
+func (t *tree) key() (Key, ConfigKey) {
+	name, namespace, kind := t.scalar("metadata.name"), t.scalar("metadata.namespace"), t.scalar("kind")
+	if name == "" || !aboutPod(kind) {
+		return Key{}, configKeyOf(kind, namespace, name)
 	}
-	return Key{Namespace: orDefault(namespace), Name: name}
+	return Key{Namespace: orDefault(namespace), Name: name}, ConfigKey{}
 }
 
 func (t *tree) scalar(path string) string {
