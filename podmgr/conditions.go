@@ -12,7 +12,7 @@ import (
 // conditions are the kubelet's, in its order. Since when they hold is read off the containers.
 func (f *facts) conditions(s *v1.PodStatus, sb *Sandbox) []v1.PodCondition {
 	started := f.startTime(sb)
-	ready, since := f.readiness(s)
+	ready, since := f.readiness(s, started)
 	containersReady := ready
 	containersReady.Type = v1.ContainersReady
 
@@ -53,8 +53,8 @@ func (f *facts) since(c v1.PodCondition, fact time.Time) v1.PodCondition {
 }
 
 // readiness is the Ready condition and since when it holds: the last start when all containers are ready, the first end
-// among those that are not, the last end once the pod has completed.
-func (f *facts) readiness(s *v1.PodStatus) (c v1.PodCondition, since time.Time) {
+// among those that are not (or, when none of them ever ran, when the pod began), the last end once the pod has completed.
+func (f *facts) readiness(s *v1.PodStatus, began time.Time) (c v1.PodCondition, since time.Time) {
 	c = v1.PodCondition{Type: v1.PodReady, Status: v1.ConditionFalse}
 	var lastStart, firstEnd, lastEnd time.Time
 	var unready []string
@@ -82,6 +82,9 @@ func (f *facts) readiness(s *v1.PodStatus) (c v1.PodCondition, since time.Time) 
 	case len(unready) > 0:
 		c.Reason = "ContainersNotReady"
 		c.Message = fmt.Sprintf("containers with unready status: [%s]", strings.Join(unready, " "))
+		if firstEnd.IsZero() {
+			return c, began
+		}
 		return c, firstEnd
 	default:
 		c.Status = v1.ConditionTrue

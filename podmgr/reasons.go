@@ -15,5 +15,8 @@ const (
 	reasonSandboxFailed = "FailedCreatePodSandBox"
 )
 
+// messageUnknown is the kubelet's message for a container that vanished.
+const messageUnknown = "The container could not be located when the pod was terminated"
+
 // errShown is how long a status shows that a pull failed before it shows that the next one is waited for.
 const errShown = 2 * time.Second

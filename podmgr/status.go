@@ -121,7 +121,7 @@ func (f *facts) statusWithout(spec *v1.Container, sb *Sandbox) v1.ContainerStatu
 	if f.going && f.prev != nil {
 		for _, s := range f.prev.ContainerStatuses {
 			if s.Name == spec.Name {
-				return s
+				return departed(s)
 			}
 		}
 	}
@@ -186,13 +186,26 @@ func terminated(c *Container) *v1.ContainerStateTerminated {
 	switch {
 	case c.State == Unknown:
 		t.Reason = orElse(t.Reason, reasonUnknown)
-		t.Message = orElse(t.Message, "The container could not be located when the pod was terminated")
+		t.Message = orElse(t.Message, messageUnknown)
 	case t.Reason == "" && c.ExitCode == 0:
 		t.Reason = "Completed"
 	case t.Reason == "":
 		t.Reason = "Error"
 	}
 	return t
+}
+
+// departed is the status of a container that is gone, from the last one it had.
+func departed(s v1.ContainerStatus) v1.ContainerStatus {
+	if s.State.Running == nil {
+		return s
+	}
+	s.State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{
+		ExitCode: 137, Reason: reasonUnknown, Message: messageUnknown,
+		StartedAt: s.State.Running.StartedAt, ContainerID: s.ContainerID,
+	}}
+	s.Ready, s.Started = false, new(false)
+	return s
 }
 
 func containerID(c *Container) string { return "containerd://" + c.ID }

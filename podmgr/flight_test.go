@@ -1,0 +1,70 @@
+package podmgr
+
+import (
+	"testing"
+	"time"
+)
+
+func TestStepsOfOnePod(t *testing.T) {
+	going := func(as ...action) (f flight) {
+		for _, a := range as {
+			f = append(f, &step{action: a, began: noon, cancel: func() {}})
+		}
+		return f
+	}
+	for _, c := range []struct {
+		name  string
+		going flight
+		next  action
+		may   bool
+	}{
+		{"nothing hinders the first", nil, action{verb: start, uid: "new", target: "a"}, true},
+		{"a step is not begun twice", going(action{verb: start, uid: "new", target: "a"}), action{verb: start, uid: "new", target: "a"}, false},
+		{"two containers start side by side", going(action{verb: start, uid: "new", target: "a"}), action{verb: start, uid: "new", target: "b"}, true},
+		{"an image is pulled beside its sandbox", going(action{verb: ensureSandbox, uid: "new"}), action{verb: pull, uid: "new", target: "app"}, true},
+		{"an image is pulled while the old pod stops", going(action{verb: stop, uid: "old", target: "x"}), action{verb: pull, uid: "new", target: "app"}, true},
+		{"a container is removed after its stop has returned", going(action{verb: stop, target: "x"}), action{verb: remove, target: "x"}, false},
+		{"a sandbox is not removed while a container is being started in it", going(action{verb: start, uid: "old", target: "a"}), action{verb: removeSandbox, uid: "old"}, false},
+		{"nothing is forgotten while its image is being pulled", going(action{verb: pull, uid: "old", target: "app"}), action{verb: forget, uid: "old"}, false},
+		{"the new sandbox waits for a start of the old pod that is being cancelled", going(action{verb: start, uid: "old", target: "a"}), action{verb: ensureSandbox, uid: "new"}, false},
+		{"the new sandbox does not wait for a pull of the old pod", going(action{verb: pull, uid: "old", target: "app"}), action{verb: ensureSandbox, uid: "new"}, true},
+		{"a container waits for its sandbox", going(action{verb: ensureSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
+		{"a container waits while its sandbox is being removed", going(action{verb: removeSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
+		{"an instance is left alone while it is being started", going(action{verb: start, uid: "new", target: "a", container: "a", attempt: 1}), action{verb: seal, uid: "new", target: "i", container: "a", attempt: 1}, false},
+		{"an instance that comes back waits for the seal of the one before", going(action{verb: seal, uid: "new", target: "i", container: "a", attempt: 0}), action{verb: start, uid: "new", target: "a", container: "a", attempt: 0}, false},
+		{"an old instance is removed while the next is being started", going(action{verb: start, uid: "new", target: "a", container: "a", attempt: 2}), action{verb: remove, uid: "new", target: "i", container: "a", attempt: 0}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.going.admits(&c.next); got != c.may {
+				t.Errorf("it may begin: %v", got)
+			}
+		})
+	}
+}
+
+func TestSupersededSteps(t *testing.T) {
+	make := func(a action) *step { return &step{action: a, began: ago(10), cancel: func() {}} }
+	for _, c := range []struct {
+		name    string
+		going   action
+		want    want
+		planned []action
+		cancels bool
+	}{
+		{"the start of a wanted pod goes on", action{verb: start, uid: "new"}, want{pod: wanted(always, "a")}, nil, false},
+		{"the start of another version is cancelled", action{verb: start, uid: "old"}, want{pod: wanted(always, "a")}, nil, true},
+		{"the pull of a pod that is not wanted is cancelled", action{verb: pull, uid: "new"}, want{}, nil, true},
+		{"a stop goes on though nothing is wanted", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{}, nil, false},
+		{"a stop goes on when the pod is wanted again", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{pod: wanted(always, "a")}, nil, false},
+		{"a shorter grace supersedes a stop", action{verb: stop, target: "x", grace: 30 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, true},
+		{"a shorter grace that would end later does not", action{verb: stop, target: "x", grace: 12 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := flight{make(c.going)}
+			f.supersede(c.want, &decision{actions: c.planned}, noon)
+			if f[0].cancelled != c.cancels {
+				t.Errorf("it is cancelled: %v", f[0].cancelled)
+			}
+		})
+	}
+}
