@@ -5,6 +5,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // plan decides what has to be done to get from have to w, at once and in any order, and writes it to d. It is pure: no
@@ -46,7 +47,7 @@ func (p *planner) others(w want) (left bool) {
 	}
 	for i := range p.have.Containers {
 		c := &p.have.Containers[i]
-		if c.UID == keep {
+		if keeps(keep, c.UID) {
 			continue
 		}
 		left = true
@@ -56,7 +57,7 @@ func (p *planner) others(w want) (left bool) {
 	}
 	for i := range p.have.Sandboxes {
 		s := &p.have.Sandboxes[i]
-		if s.UID == keep {
+		if keeps(keep, s.UID) {
 			continue
 		}
 		left = true
@@ -65,7 +66,7 @@ func (p *planner) others(w want) (left bool) {
 		}
 	}
 	for _, uid := range p.have.Remains {
-		if uid == keep {
+		if keeps(keep, uid) {
 			continue
 		}
 		left = true
@@ -75,6 +76,10 @@ func (p *planner) others(w want) (left bool) {
 	}
 	return left
 }
+
+// keeps says whether an object with a UID is of the wanted pod; nothing is, not even one that lost its UID, when none is
+// wanted.
+func keeps(keep, uid types.UID) bool { return keep != "" && uid == keep }
 
 // drop stops a running container and removes any other.
 func (p *planner) drop(c *Container, grace time.Duration, why string) {

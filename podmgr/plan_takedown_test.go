@@ -60,6 +60,12 @@ func TestPlanForWhatIsNotWanted(t *testing.T) {
 			do: []string{"stop x_a_0 within 30s", "remove sandbox y_sandbox", "forget z"},
 		},
 		{
+			name: "what lost its UID goes too",
+			want: want{},
+			have: Observed{Containers: []Container{instance("", "a", 0)}},
+			do:   []string{"stop _a_0 within 30s"},
+		},
+		{
 			name: "what was only created is removed without a stop",
 			want: want{},
 			have: Observed{Containers: []Container{instance("old", "a", 0, created)}},

@@ -1,0 +1,101 @@
+package podmgr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
+	"edgepod.dev/agent/podmgr/fake"
+	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
+)
+
+// events are the events of a pod as text.
+func (w *world) events(k manifests.Key) (s []string) {
+	for _, e := range w.m.Board().Events(k) {
+		s = append(s, fmt.Sprintf("%s %s %s×%d %s", e.Type, e.Container, e.Reason, e.Count, e.Message))
+	}
+	return s
+}
+
+func TestTheLifeOfAPodIsToldInTheKubeletsEvents(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, []string{"exit", "1", "1s"}))
+		w.after(5 * time.Second)
+		w.rt.Reboot() // seen by a running agent: the sandbox is lost
+		w.after(time.Minute)
+		w.dir.wants(makePod(web, "v2", v1.RestartPolicyAlways, loop))
+		w.after(time.Minute)
+		w.dir.wants()
+		w.after(time.Minute)
+		want := []string{
+			`Normal a Pulling×1 Pulling image "app"`,
+			`Normal a Pulled×1 Successfully pulled image "app" in 1ms (0s including waiting). Image size: 1000 bytes.`,
+			`Normal  SandboxChanged×1 Pod sandbox changed, it will be killed and re-created.`,
+			`Warning a BackOff×3 Back-off restarting failed container a in pod web_default(v1)`,
+			`Normal a Pulled×4 Container image "app" already present on machine`,
+			`Normal a Created×5 Container created`,
+			`Normal a Started×5 Container started`,
+			`Normal a Killing×1 Stopping container a`,
+		}
+		if d := cmp.Diff(want, w.events(web)); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	})
+}
+
+func TestFailuresAreToldInTheKubeletsEvents(t *testing.T) {
+	failing := func(w *world) {
+		w.rt.Step = func(_ context.Context, c fake.Call, at fake.Stage) error {
+			switch {
+			case at != fake.Before || time.Since(c.At) > 0:
+				return nil
+			case c.Verb == "EnsureSandbox":
+				return errors.New("no address left")
+			case c.Verb == "Pull":
+				return &podmgr.ReasonError{Reason: "ErrImagePull", Err: errors.New("no route to host")}
+			}
+			return nil
+		}
+	}
+	inWorld(t, failing, func(w *world) {
+		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
+		w.after(5 * time.Second)
+		want := map[string]bool{
+			`Warning  FailedCreatePodSandBox×3 Failed to create pod sandbox: no address left`: true,
+			`Warning a Failed×1 Failed to pull image "app": no route to host`:                 true,
+			`Warning a Failed×1 Error: ErrImagePull`:                                          true,
+			`Normal a BackOff×1 Back-off pulling image "app"`:                                 true,
+			`Warning a Failed×1 Error: ImagePullBackOff`:                                      true,
+		}
+		got := map[string]bool{}
+		for _, e := range w.events(web) {
+			got[e] = true
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	})
+}
+
+func TestASlowPullIsAnnouncedWhileItGoesOn(t *testing.T) {
+	slow := func(w *world) {
+		w.rt.Step = func(ctx context.Context, c fake.Call, at fake.Stage) error {
+			if c.Verb == "Pull" && at == fake.Before {
+				return wait(ctx, time.Minute)
+			}
+			return nil
+		}
+	}
+	inWorld(t, slow, func(w *world) {
+		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
+		w.after(time.Second)
+		if d := cmp.Diff([]string{`Normal a Pulling×1 Pulling image "app"`}, w.events(web)); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	})
+}
