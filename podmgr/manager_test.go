@@ -3,6 +3,7 @@ package podmgr_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -101,6 +102,27 @@ func TestAPodThatComesBackWhileItGoesIsStartedAnew(t *testing.T) {
 		w.runs(web, "v1_a_1")
 		if e := w.entry(web); !e.Deleted.IsZero() || e.Status.Phase != v1.PodRunning {
 			t.Errorf("the board shows %+v", e)
+		}
+	})
+}
+
+func TestAPodThatIsWantedAgainAsItsWorkerEndsIsStarted(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		p := makePod(web, "v1", v1.RestartPolicyAlways, loop)
+		for i := range 400 {
+			w.dir.wants(p)
+			w.after(time.Second)
+			w.dir.wants()
+			for range i { // the worker gets a little further each time
+				runtime.Gosched()
+			}
+			w.dir.wants(p)
+			w.after(time.Second)
+			if len(w.running(web)) != 1 {
+				t.Fatalf("in round %d there runs %v", i, w.running(web))
+			}
+			w.dir.wants()
+			w.after(time.Second)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestMemoryForgetsWhatIsGone(t *testing.T) {
@@ -31,5 +32,13 @@ func TestNewestInstances(t *testing.T) {
 	slices.Reverse(o.Containers)
 	if last, before = o.newest("new", "a"); last.Attempt != 7 || before.Attempt != 5 {
 		t.Errorf("in another order the newest are %d and %d", last.Attempt, before.Attempt)
+	}
+}
+
+func TestFailuresOfOneAttemptDoNotCountForTheNext(t *testing.T) {
+	m := failedBefore(memory{}, start, "a", 0, 5, 0, fmt.Errorf("broken"))
+	m = failedBefore(m, start, "a", 1, 1, 0, fmt.Errorf("broken"))
+	if f := m.failed[stepKey{verb: start, uid: "new", target: "a"}]; f.count != 1 || f.retry != noon.Add(time.Second) {
+		t.Errorf("the first failure of the next attempt is remembered as %+v", f)
 	}
 }

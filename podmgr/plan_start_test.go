@@ -179,6 +179,13 @@ func TestPlanForTheSandbox(t *testing.T) {
 			do:  []string{"seal new_a_0", "stop new_b_0 within 30s", "remove new_c_0"},
 		},
 		{
+			name: "a lost sandbox stays while something lives in it",
+			want: want{pod: wanted(always, "a", "b")},
+			have: Observed{Sandboxes: sandboxed("new", SandboxLost), Containers: []Container{instance("new", "a", 0, vanished), instance("new", "b", 0)}},
+			mem:  pulled(1, "a"),
+			do:   []string{"stop new_b_0 within 30s"},
+		},
+		{
 			name: "a lost sandbox goes when nothing lives in it",
 			want: want{pod: wanted(always, "a")},
 			have: Observed{Sandboxes: sandboxed("new", SandboxLost), Containers: []Container{instance("new", "a", 0, vanished)}},

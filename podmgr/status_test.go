@@ -103,6 +103,12 @@ func statuses() map[string]facts {
 		"a reboot ended it": {
 			pod: wanted(never, "a").Object, have: &Observed{Containers: []Container{instance("new", "a", 0, vanished)}},
 		},
+		"it goes and what it ran has ended": {
+			pod: wanted(never, "a", "b").Object, going: true, prev: &shown,
+			have: &Observed{Sandboxes: ready, Containers: []Container{
+				instance("new", "a", 0, exited(0, 60, 2)), instance("new", "b", 2, createdAgo(40), exited(0, 39, 1)),
+			}},
+		},
 		"it goes and one container is gone already": {
 			pod: running.pod, going: true, prev: &shown,
 			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "b", 2, createdAgo(40), exited(143, 39, 1))}},
