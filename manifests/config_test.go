@@ -173,7 +173,7 @@ func TestTheHashTellsDataApart(t *testing.T) {
 	for _, data := range []string{
 		"data: {a: b}", "data: {a: c}", "data: {ab: ''}", "data: {a: '', b: ''}", "data: {}", "binaryData: {a: Yg==}",
 	} {
-		h := configsOf(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n" + data + "\n")[0].Hash()
+		h := configsOf(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"+data+"\n")[0].Hash()
 		if other, ok := seen[h]; ok {
 			t.Errorf("%s has the hash of %s", data, other)
 		}

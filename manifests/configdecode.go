@@ -1,12 +1,15 @@
 package manifests
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corev1 "k8s.io/kubernetes/pkg/apis/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/validation"
@@ -98,11 +101,19 @@ func admitConfigMap(cm *v1.ConfigMap) []finding {
 	if err := corev1.Convert_v1_ConfigMap_To_core_ConfigMap(cm, internal, nil); err != nil {
 		return append(findings, finding{message: err.Error()})
 	}
-	for _, e := range validation.ValidateConfigMap(internal) {
-		if cm.Name != "" || e.Field != "metadata.name" {
+	return append(findings, configFindings(validation.ValidateConfigMap(internal), cm.Name)...)
+}
+
+// configFindings sorts the errors of a validation that walks maps, so that they are the same each time. That of a missing
+// name is left out: checkConfigName said it better.
+func configFindings(errs field.ErrorList, name string) []finding {
+	var findings []finding
+	for _, e := range errs {
+		if name != "" || e.Field != "metadata.name" {
 			findings = append(findings, fromField(e))
 		}
 	}
+	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(a.path, b.path) })
 	return findings
 }
 
@@ -116,12 +127,7 @@ func admitSecret(s *v1.Secret) []finding {
 		return append(findings, finding{message: "the secret cannot be converted"})
 	}
 	s.Data, s.StringData = internal.Data, nil
-	for _, e := range validation.ValidateSecret(internal) {
-		if s.Name != "" || e.Field != "metadata.name" {
-			findings = append(findings, fromField(e))
-		}
-	}
-	return findings
+	return append(findings, configFindings(validation.ValidateSecret(internal), s.Name)...)
 }
 
 func checkConfigName(meta metav1.ObjectMeta, kind string) []finding {

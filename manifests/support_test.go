@@ -98,7 +98,7 @@ func TestEveryRowIsAFieldOfAPod(t *testing.T) {
 	for name := range fields {
 		known["metadata."+name] = true
 	}
-	for _, f := range Fields() {
+	for _, f := range append(Fields(), nextFields()...) {
 		path := f.Path
 		if i := strings.Index(path, ".requests."); i > 0 {
 			path = path[:i+len(".requests")]
@@ -112,5 +112,45 @@ func TestEveryRowIsAFieldOfAPod(t *testing.T) {
 		if f.Since == "" {
 			t.Errorf("%s says not since when", f.Path)
 		}
+	}
+}
+
+func TestNoRowIsBothSupportedAndToCome(t *testing.T) {
+	now, seen := map[string]bool{}, map[string]bool{}
+	for _, f := range Fields() {
+		now[f.Path] = f.check == nil
+	}
+	for _, f := range nextFields() {
+		if now[f.Path] || seen[f.Path] {
+			t.Errorf("%s is supported, or stands twice", f.Path)
+		}
+		seen[f.Path] = true
+	}
+	if len(seen) < 40 {
+		t.Errorf("only %d rows", len(seen))
+	}
+}
+
+func TestEveryRefusedVolumeIsAFieldOfAPodAndNamedWithItsReason(t *testing.T) {
+	known := map[string]bool{}
+	leaves(reflect.TypeFor[v1.PodSpec](), "spec", nil, func(path string) { known[path] = true })
+	for _, r := range RefusedVolumes() {
+		path := "spec.volumes[*]." + r.Kind
+		if !known[path] {
+			t.Errorf("%s is no field", path)
+		}
+		findings := checkSupport(place(path, map[string]any{"x": "y"}))
+		if len(findings) != 1 || findings[0].hint != r.Reason || r.Reason == "" {
+			t.Errorf("%s: findings %v", path, findings)
+		}
+		var v v1.Volume
+		field := reflect.ValueOf(&v.VolumeSource).Elem().FieldByNameFunc(func(n string) bool { return strings.EqualFold(n, r.Kind) })
+		field.Set(reflect.New(field.Type().Elem()))
+		if kind, reason := VolumeRefusal(&v); kind != r.Kind || reason != r.Reason {
+			t.Errorf("%s is refused as %q: %s", r.Kind, kind, reason)
+		}
+	}
+	if kind, _ := VolumeRefusal(&v1.Volume{VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}); kind != "" {
+		t.Errorf("emptyDir is refused as %s", kind)
 	}
 }

@@ -72,7 +72,18 @@ func (s *support) visit(v any, path, pattern string) {
 
 // refusalHint says what to write instead of a field that people often have in a manifest.
 func refusalHint(pattern string) string {
+	if kind, ok := strings.CutPrefix(pattern, "spec.volumes[*]."); ok {
+		for _, r := range RefusedVolumes() {
+			if r.Kind == kind {
+				return r.Reason
+			}
+		}
+	}
 	switch pattern {
+	case "spec.volumes[*].projected.sources[*].serviceAccountToken":
+		return needsToken
+	case "spec.volumes[*].projected.sources[*].clusterTrustBundle", "spec.volumes[*].projected.sources[*].podCertificate":
+		return needsAPIServer
 	case "spec.volumes[*].projected":
 		return "a pod exported from a cluster: remove the kube-api-access volume and its mounts"
 	case "spec.volumes[*].emptyDir.sizeLimit":
