@@ -119,6 +119,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		err    error
 	}
 	routeContainerdLogs(r.log)
+	r.exits.readBundles(r.cfg.State)
 	started := make(chan built, 1)
 	go func() {
 		var b built

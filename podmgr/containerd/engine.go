@@ -127,6 +127,11 @@ func startEmbedded(ctx context.Context, c Config) (*engine, error) {
 			"io.containerd.service.v1.diff-service":  map[string]any{"default": []string{"walking"}, "sync_fs": true},
 			"io.containerd.snapshotter.v1.overlayfs": map[string]any{"sync_remove": true},
 		},
+		// Metrics of the socket, which register themselves in a global, and which nobody reads.
+		DisabledPlugins: []string{
+			string(plugins.MetricsPlugin) + ".grpc-prometheus",
+			string(plugins.MetricsPlugin) + ".grpc-otel",
+		},
 		RequiredPlugins: []string{
 			string(plugins.InternalPlugin) + ".agent-client",
 			string(plugins.RuntimePluginV2) + ".task",

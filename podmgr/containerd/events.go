@@ -2,6 +2,9 @@ package containerd
 
 import (
 	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,6 +25,30 @@ type exits struct {
 type exit struct {
 	code uint32
 	at   time.Time
+}
+
+// exitFile is what the embedded engine's shim writes into a container's bundle when its process has ended.
+const exitFile = "exit.json"
+
+// readBundles reads the exits that shims wrote down while no engine ran: a starting containerd forgets the tasks that
+// have ended.
+func (x *exits) readBundles(state string) {
+	files, _ := filepath.Glob(filepath.Join(state, "containerd", "io.containerd.runtime.v2.task", namespace, "*", exitFile))
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		var e struct {
+			Timestamp time.Time
+			Status    int
+		}
+		if json.Unmarshal(b, &e) == nil && !e.Timestamp.IsZero() && e.Status >= 0 {
+			x.seen[filepath.Base(filepath.Dir(f))] = exit{code: uint32(e.Status), at: e.Timestamp} //nolint:gosec // a byte
+		}
+	}
 }
 
 func newExits() *exits { return &exits{seen: map[string]exit{}, ooms: map[string]struct{}{}} }

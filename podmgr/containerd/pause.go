@@ -22,12 +22,13 @@ type pauses struct {
 	m  map[string]*pauseStart
 }
 
-// pauseStart is one start of a pause: shim is closed when the pod's shim can be used, done when the pause runs or its
-// start failed. err is set before the channel that it explains is closed.
+// pauseStart is one start of a pause: shim is closed when the pod's shim can be used, created when the pause's process
+// exists, done when it runs or its start failed. err is set before the channel that it explains is closed.
 type pauseStart struct {
-	shim chan struct{}
-	done chan struct{}
-	err  error
+	shim    chan struct{}
+	created chan struct{}
+	done    chan struct{}
+	err     error
 }
 
 func newPauses() *pauses { return &pauses{m: map[string]*pauseStart{}} }
@@ -39,7 +40,7 @@ func (p *pauses) begin(id string) (s *pauseStart, mine bool) {
 	if s, ok := p.m[id]; ok {
 		return s, false
 	}
-	s = &pauseStart{shim: make(chan struct{}), done: make(chan struct{})}
+	s = &pauseStart{shim: make(chan struct{}), created: make(chan struct{}), done: make(chan struct{})}
 	p.m[id] = s
 	return s, true
 }
@@ -97,7 +98,8 @@ func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedN
 					up()
 				}
 			})
-			if s.err = r.startPause(ctx, p, own, id, up); s.err != nil {
+			created := func() { up(); close(s.created) }
+			if s.err = r.startPause(ctx, p, own, id, created); s.err != nil {
 				r.log.Warn().Err(s.err).Str("pod", p.Key().String()).Msg("starting the pause")
 			}
 		})
@@ -112,8 +114,24 @@ func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedN
 	}
 }
 
-// startPause makes record and task of the pause, calls up, and starts it.
-func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, up func()) error {
+// awaitCreated waits until the pause of id has a process, or has not got one. Until then the shim counts no container and
+// would end when the making of another one fails.
+func (p *pauses) awaitCreated(ctx context.Context, id string) {
+	p.mu.Lock()
+	s := p.m[id]
+	p.mu.Unlock()
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.created:
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
+// startPause makes record and task of the pause, calls created, and starts it.
+func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, created func()) error {
 	st, err := r.task(r.ns(ctx), id)
 	if err != nil {
 		return err
@@ -140,7 +158,7 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 	if _, err := r.createTask(ctx, id, rootfs, "", ""); err != nil {
 		return fmt.Errorf("creating the pause: %w", err)
 	}
-	up()
+	created()
 	if err := r.startTask(ctx, id); err != nil {
 		ctx, cancel := cleanup(ctx)
 		defer cancel()

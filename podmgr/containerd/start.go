@@ -12,8 +12,8 @@ import (
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
 	"edgepod.dev/agent/podmgr/volume"
-	"github.com/containerd/containerd/api/types/task"
 	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
+	"github.com/containerd/errdefs"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -52,6 +52,11 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	if err := r.usable(ctx, p); err != nil {
 		return err
 	}
+	if len(p.Object.Spec.Containers) > 1 {
+		// One container that cannot be made must not take the shim from under another one. Alone, it may as well start
+		// beside the pause.
+		r.pauses.awaitCreated(ctx, sandboxID(p.UID()))
+	}
 	if err := start.run(ctx); err != nil {
 		if ctx.Err() != nil {
 			return err // not the container's fault
@@ -72,17 +77,16 @@ func findContainer(p *v1.Pod, name string) *v1.Container {
 
 // alreadyStarted says whether the instance runs or has ended. One whose start was cut off is cleared for a new start.
 func (r *Runtime) alreadyStarted(ctx context.Context, id string) (bool, error) {
-	st, err := r.task(ctx, id)
-	if err != nil {
-		return false, err
+	c, err := r.client.ContainerService().Get(r.ns(ctx), id)
+	if err == nil {
+		seen, err := r.look(ctx, c)
+		if err != nil || seen.State != podmgr.Created {
+			return err == nil, err
+		}
+	} else if !errdefs.IsNotFound(err) {
+		return false, fmt.Errorf("reading container %s: %w", id, err)
 	}
-	switch st.status {
-	case task.Status_RUNNING, task.Status_STOPPED, task.Status_PAUSED, task.Status_PAUSING:
-		return true, nil
-	case task.Status_CREATED:
-		return false, r.killTask(ctx, id)
-	}
-	return false, nil
+	return false, r.killTask(r.ns(ctx), id)
 }
 
 // starting is one start of a container.
@@ -190,6 +194,9 @@ func (x *starting) run(ctx context.Context) error {
 		return err
 	}
 	defer release()
+	// Not cut off half-way: a half-made process takes its time to clean up, and a shim without another container its life.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
 	if _, err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
 		return fmt.Errorf("creating the container's process: %w", err)
 	}

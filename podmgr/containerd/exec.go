@@ -1,0 +1,435 @@
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"edgepod.dev/agent/podmgr"
+	"edgepod.dev/agent/podmgr/logs"
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// execPrefix begins the IDs of execs and the names of their FIFOs in <state>/containers/<id>: "exec-<random>-stdout".
+const execPrefix = "exec-"
+
+// drainQuiet is how long an ended command's output may be silent before it counts as read: what the command left running
+// in the background keeps the pipe open and must not keep the caller.
+const drainQuiet = 200 * time.Millisecond
+
+// Exec runs a command in the running container id and returns when it has ended: nil for exit code 0, *podmgr.ExitError
+// for another. When ctx ends first, or an output fails, the command is killed with everything it started, and the error
+// is ctx's or the output's. What a command that ended by itself left in the background lives on with the container.
+func (r *Runtime) Exec(ctx context.Context, id string, c podmgr.Command) error {
+	x, err := r.newExec(ctx, id, c)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	if err := x.start(ctx); err != nil {
+		return err
+	}
+	return x.run(ctx)
+}
+
+// execution is one exec; it belongs to the goroutine in Exec.
+type execution struct {
+	r       *Runtime
+	id      string // of the container
+	name    string // of the exec
+	c       podmgr.Command
+	stdin   *os.File // nil without
+	outputs []output
+	created bool
+	pid     int
+	silent  bool // the outputs have ended
+}
+
+// output is one stream of the command on its way to whom it is for.
+type output struct {
+	name string
+	fifo *os.File
+	hold *os.File // until the shim has opened its end
+	to   io.Writer
+}
+
+func (r *Runtime) newExec(ctx context.Context, id string, c podmgr.Command) (x *execution, err error) {
+	st, err := r.task(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !st.running() {
+		return nil, fmt.Errorf("container %s does not run", id)
+	}
+	random := make([]byte, 8)
+	_, _ = rand.Read(random) // never fails
+	x = &execution{r: r, id: id, name: execPrefix + hex.EncodeToString(random), c: c}
+	defer func() {
+		if err != nil {
+			x.close()
+		}
+	}()
+	streams := []output{{name: logs.Stdout, to: c.Stdout}, {name: logs.Stderr, to: c.Stderr}}
+	if c.TTY {
+		streams = streams[:1]
+	}
+	for _, o := range streams {
+		if o.fifo, o.hold, err = logs.OpenFIFO(x.path(o.name)); err != nil {
+			return nil, fmt.Errorf("opening the command's %s: %w", o.name, err)
+		}
+		if o.to == nil {
+			o.to = io.Discard
+		}
+		x.outputs = append(x.outputs, o)
+	}
+	if c.Stdin == nil {
+		return x, nil
+	}
+	if err := unix.Mkfifo(x.path("stdin"), 0o600); err != nil {
+		return nil, fmt.Errorf("opening the command's stdin: %w", err)
+	}
+	// For reading too, so that opening does not wait for the shim.
+	if x.stdin, err = os.OpenFile(x.path("stdin"), os.O_RDWR|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0); err != nil {
+		return nil, fmt.Errorf("opening the command's stdin: %w", err)
+	}
+	return x, nil
+}
+
+func (x *execution) path(stream string) string {
+	return filepath.Join(x.r.containerState(x.id), x.name+"-"+stream)
+}
+
+// spec is the container's process with other arguments: user, capabilities, environment and limits are the same.
+func (x *execution) spec(ctx context.Context) (*specs.Process, error) {
+	c, err := x.r.client.ContainerService().Get(x.r.ns(ctx), x.id)
+	if err != nil {
+		return nil, fmt.Errorf("reading container %s: %w", x.id, err)
+	}
+	v, err := typeurl.UnmarshalAny(c.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("decoding the container's OCI spec: %w", err)
+	}
+	s, ok := v.(*specs.Spec)
+	if !ok || s.Process == nil {
+		return nil, fmt.Errorf("decoding the container's OCI spec: it is a %T", v)
+	}
+	p := *s.Process
+	p.Args, p.Terminal, p.CommandLine = x.c.Args, x.c.TTY, ""
+	if p.Terminal && !slices.ContainsFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		p.Env = append(slices.Clone(p.Env), "TERM=xterm")
+	}
+	return &p, nil
+}
+
+func (x *execution) start(ctx context.Context) error {
+	spec, err := x.spec(ctx)
+	if err != nil {
+		return err
+	}
+	encoded, err := typeurl.MarshalAnyToProto(spec)
+	if err != nil {
+		return fmt.Errorf("encoding the command: %w", err)
+	}
+	req := &tasks.ExecProcessRequest{ContainerID: x.id, ExecID: x.name, Terminal: x.c.TTY, Spec: encoded, Stdout: x.path(logs.Stdout)}
+	if !x.c.TTY {
+		req.Stderr = x.path(logs.Stderr)
+	}
+	if x.stdin != nil {
+		req.Stdin = x.path("stdin")
+	}
+	// An exec that was begun is never left half done: its answer is waited for whatever happens to ctx.
+	begun, cancel := cleanup(x.r.ns(ctx))
+	defer cancel()
+	if _, err := x.r.client.TaskService().Exec(begun, req); err != nil {
+		return fmt.Errorf("preparing the command: %w", errgrpc.ToNative(err))
+	}
+	x.created = true
+	resp, err := x.r.client.TaskService().Start(begun, &tasks.StartRequest{ContainerID: x.id, ExecID: x.name})
+	if err != nil {
+		x.silent = true
+		return fmt.Errorf("starting the command: %w", errgrpc.ToNative(err))
+	}
+	x.pid = int(resp.GetPid())
+	for i := range x.outputs {
+		_ = x.outputs[i].hold.Close()
+		x.outputs[i].hold = nil
+	}
+	return nil
+}
+
+// exited is what waiting for a process returns.
+type exited struct {
+	code uint32
+	err  error
+}
+
+func (x *execution) run(parent context.Context) error {
+	ctx, fail := context.WithCancelCause(parent)
+	defer fail(nil)
+	if x.stdin != nil {
+		go x.feed() // ends with the caller's stream, at the latest
+	}
+	var side sync.WaitGroup
+	defer side.Wait()
+	defer fail(nil)
+	if x.c.Resize != nil {
+		side.Go(func() { x.resize(ctx) })
+	}
+	var copies sync.WaitGroup
+	for _, o := range x.outputs {
+		copies.Go(func() {
+			if err := o.copy(); err != nil {
+				fail(fmt.Errorf("passing on the command's %s: %w", o.name, err))
+			}
+		})
+	}
+	over := make(chan exited, 1)
+	wait, stop := context.WithCancel(x.r.ns(context.WithoutCancel(parent)))
+	defer stop()
+	go func() {
+		resp, err := x.r.client.TaskService().Wait(wait, &tasks.WaitRequest{ContainerID: x.id, ExecID: x.name})
+		over <- exited{resp.GetExitStatus(), errgrpc.ToNative(err)}
+	}()
+	select {
+	case e := <-over:
+		if e.err != nil {
+			x.stopReading()
+		} else {
+			x.silent = x.drain(ctx, &copies)
+		}
+		switch {
+		case e.err != nil:
+			return fmt.Errorf("waiting for the command: %w", e.err)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case e.code != 0:
+			return &podmgr.ExitError{Code: int(e.code)}
+		}
+		return nil
+	case <-ctx.Done():
+		killTree(x.pid, x.id)
+		x.stopReading()
+		copies.Wait()
+		select {
+		case <-over:
+		case <-time.After(10 * time.Second): // a process that the kernel does not let go of
+			x.r.log.Warn().Str("id", x.id).Int("pid", x.pid).Msg("a killed command does not end")
+		}
+		return context.Cause(ctx)
+	}
+}
+
+// feed passes stdin on until it ends. A terminal stays open then: to a shell on it, the end of the input would be a hangup.
+func (x *execution) feed() {
+	_, err := io.Copy(x.stdin, x.c.Stdin)
+	if err == nil && !x.c.TTY {
+		_ = x.stdin.Close()
+	}
+}
+
+func (x *execution) resize(ctx context.Context) {
+	for {
+		select {
+		case s, ok := <-x.c.Resize:
+			if !ok {
+				return
+			}
+			// An ended process has no size; whatever else fails is no reason to end the command.
+			_, _ = x.r.client.TaskService().ResizePty(x.r.ns(ctx), &tasks.ResizePtyRequest{
+				ContainerID: x.id, ExecID: x.name, Width: uint32(s.Width), Height: uint32(s.Height),
+			})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// copy returns when the output has ended, or when reading was stopped.
+func (o output) copy() error {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := o.fifo.Read(buf)
+		if n > 0 {
+			if _, werr := o.to.Write(buf[:n]); werr != nil {
+				return werr
+			}
+		}
+		if err != nil {
+			return nil //nolint:nilerr // the end, or a deadline
+		}
+	}
+}
+
+// drain waits until all output is passed on and says whether it has ended. A reader that is slow is waited for, a pipe
+// that is silent is not.
+func (x *execution) drain(ctx context.Context, copies *sync.WaitGroup) bool {
+	done := make(chan struct{})
+	go func() { copies.Wait(); close(done) }()
+	quiet := time.NewTimer(drainQuiet)
+	defer quiet.Stop()
+	select {
+	case <-done:
+		return true
+	case <-quiet.C:
+	case <-ctx.Done():
+	}
+	for {
+		// Anything that is in a pipe is read before its deadline is looked at again.
+		if x.empty() || ctx.Err() != nil {
+			x.stopReading()
+		}
+		select {
+		case <-done:
+			return false
+		case <-time.After(drainQuiet):
+		}
+	}
+}
+
+// empty says whether no pipe holds anything.
+func (x *execution) empty() bool {
+	for _, o := range x.outputs {
+		held := 0
+		raw, err := o.fifo.SyscallConn()
+		if err == nil {
+			_ = raw.Control(func(fd uintptr) { held, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+		}
+		if held > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *execution) stopReading() {
+	for _, o := range x.outputs {
+		_ = o.fifo.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// close releases what the exec held. Its process has ended, but what it left behind may write on.
+func (x *execution) close() {
+	for _, o := range x.outputs {
+		_ = o.fifo.Close()
+		if o.hold != nil {
+			_ = o.hold.Close()
+		}
+	}
+	if x.stdin != nil {
+		_ = x.stdin.Close()
+	}
+	for _, stream := range []string{"stdin", logs.Stdout, logs.Stderr} {
+		_ = os.Remove(x.path(stream))
+	}
+	if !x.created {
+		return
+	}
+	if x.silent {
+		x.r.forgetExec(x.id, x.name)
+		return
+	}
+	// The shim waits up to 10 s for a pipe that somebody holds.
+	x.r.background.Go(func() { x.r.forgetExec(x.id, x.name) })
+}
+
+// forgetExec makes the shim forget an ended exec.
+func (r *Runtime) forgetExec(id, name string) {
+	ctx, cancel := cleanup(context.Background())
+	defer cancel()
+	_, err := r.client.TaskService().DeleteProcess(r.ns(ctx), &tasks.DeleteProcessRequest{ContainerID: id, ExecID: name})
+	if err != nil {
+		r.log.Debug().Err(errgrpc.ToNative(err)).Str("id", id).Msg("forgetting a command") // its container is gone
+	}
+}
+
+// ReapExecs kills the commands that an agent before this one had begun: whoever waited for them is gone.
+func (r *Runtime) ReapExecs(ctx context.Context) {
+	fifos, _ := filepath.Glob(filepath.Join(r.cfg.State, "containers", "*", execPrefix+"*-"+logs.Stdout))
+	for _, f := range fifos {
+		id, name := filepath.Base(filepath.Dir(f)), strings.TrimSuffix(filepath.Base(f), "-"+logs.Stdout)
+		resp, err := r.client.TaskService().Get(r.ns(ctx), &tasks.GetRequest{ContainerID: id, ExecID: name})
+		if err == nil {
+			killTree(int(resp.GetProcess().GetPid()), id)
+			r.background.Go(func() { r.forgetExec(id, name) })
+		}
+		for _, stream := range []string{"stdin", logs.Stdout, logs.Stderr} {
+			_ = os.Remove(filepath.Join(filepath.Dir(f), name+"-"+stream))
+		}
+	}
+}
+
+// killTree kills a command of a container: its session, which runc makes for it, and every descendant, again until nobody
+// new is found. A process that left the session and lost its parent is the container's and no longer the command's.
+func killTree(pid int, container string) {
+	if pid <= 0 {
+		return
+	}
+	for range 100 {
+		victims := treeOf(pid, container)
+		if len(victims) == 0 {
+			return
+		}
+		for _, v := range victims {
+			_ = unix.Kill(v, unix.SIGKILL)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// treeOf lists the living processes of a command. Only those in the container's cgroup count, so that a PID that was
+// taken by somebody else is never hit.
+func treeOf(pid int, container string) (tree []int) {
+	type process struct{ pid, parent, session int }
+	var all []process
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		// pid (name) state ppid pgrp session …; the name may hold anything.
+		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		if err != nil || len(f) < 4 || f[0] == "Z" || f[0] == "X" {
+			continue
+		}
+		p := process{pid: n}
+		p.parent, _ = strconv.Atoi(f[1])
+		p.session, _ = strconv.Atoi(f[3])
+		all = append(all, p)
+	}
+	in := map[int]bool{pid: true}
+	for grown := true; grown; {
+		grown = false
+		for _, p := range all {
+			if !in[p.pid] && (in[p.parent] || p.session == pid) {
+				in[p.pid], grown = true, true
+			}
+		}
+	}
+	for _, p := range all {
+		if !in[p.pid] {
+			continue
+		}
+		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.pid)); err == nil && strings.Contains(string(b), container) {
+			tree = append(tree, p.pid)
+		}
+	}
+	return tree
+}
+
+var errNoNetwork = errors.New("the pod has no network")
