@@ -67,13 +67,13 @@ func TestCommentsAndFormattingRestartNothing(t *testing.T) {
 	n := embeddedOnly(t)
 	n.Start()
 	p := node.Pod("app", node.Sleep)
-	text := node.YAML(t, p)
+	text := n.YAML(p)
 	n.Write("app.yaml", text)
 	uid := n.WaitRunning("app").UID
 	before := n.Processes()
 	for _, s := range []string{"# a comment\n" + text, text + "\n\n---\n", "---\n" + strings.ReplaceAll(text, "kind: Pod", "kind:   \"Pod\" # so"), text} {
 		n.Write("app.yaml", s)
-		n.Write("b.yaml", node.YAML(t, node.Pod("b", node.Sleep))) // when b runs, the change before it was seen
+		n.Write("b.yaml", n.YAML(node.Pod("b", node.Sleep))) // when b runs, the change before it was seen
 		n.WaitRunning("b")
 		n.Delete("b")
 		n.WaitGone("b")

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,7 +57,7 @@ func TestGetAndDescribe(t *testing.T) {
 			t.Errorf("describe lacks %q:\n%s", want, out)
 		}
 	}
-	if out := n.MustAgent("version"); !strings.Contains(out, "containerd") {
+	if out := n.MustAgent("version"); !strings.Contains(out, "Containerd:   ") {
 		t.Errorf("version does not name the engine:\n%s", out)
 	}
 	if st, err := os.Stat(n.Socket()); err != nil || st.Mode().Perm() != 0o600 {
@@ -105,12 +106,16 @@ func TestLogs(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^\S+ stdout F line 1$`).Match(b) || !regexp.MustCompile(`(?m)^\S+ stderr F err 1$`).Match(b) {
 		t.Errorf("the log file is not in CRI's format:\n%s", b)
 	}
-	n.Apply(node.Pod("twice", "echo life $$ $(cat /proc/sys/kernel/random/uuid); exit 1"))
+	n.Apply(node.Pod("twice", "echo life $(cat /proc/sys/kernel/random/uuid); exit 1"))
 	n.Wait("twice", "restarted", func(p *v1.Pod) bool { return p != nil && node.Container(p, "app").RestartCount >= 1 })
-	now, before := n.MustAgent("logs", "twice"), n.MustAgent("logs", "-p", "twice")
-	if !strings.HasPrefix(before, "life") || !strings.HasPrefix(now, "life") || now == before {
-		t.Errorf("logs gave %q and -p %q, want two lives", now, before)
-	}
+	n.Eventually("logs and logs -p to show two lives", func() string {
+		now, _, _ := n.Agent("logs", "twice")
+		before, _, _ := n.Agent("logs", "-p", "twice")
+		if !strings.HasPrefix(before, "life") || !strings.HasPrefix(now, "life") || now == before {
+			return fmt.Sprintf("logs gave %q and -p %q", now, before)
+		}
+		return ""
+	})
 }
 
 func TestLogsAreRotatedAndLostToNobody(t *testing.T) {

@@ -41,6 +41,7 @@ func TestEachEditorsWayOfSaving(t *testing.T) {
 	number := 0
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
+			n.Use(t)
 			number++
 			next := "v" + string(rune('a'+number))
 			save := func(from, to string) {

@@ -56,7 +56,10 @@ func TestPodFeatures(t *testing.T) {
 			"containers share the pod's network":  sharedNetwork,
 			"QoS classes have their cgroups":      qosCgroups,
 		} {
-			t.Run(name, func(t *testing.T) { test(t, n) })
+			t.Run(name, func(t *testing.T) {
+				n.Use(t)
+				test(t, n)
+			})
 		}
 	})
 }
@@ -230,7 +233,7 @@ func terminationMessage(t *testing.T, n *node.Node) {
 }
 
 func sharedNetwork(t *testing.T, n *node.Node) {
-	p, said := report(t, n, "shared", "while ! wget -q -O - http://127.0.0.1:8080/; do sleep 0.05; done; ls /dev/shm | grep mark || true")
+	p, said := report(t, n, "shared", "while ! wget -q -O - http://127.0.0.1:8080/ 2>/dev/null; do sleep 0.05; done; ls /dev/shm | grep mark || true")
 	p.Spec.Containers = append(p.Spec.Containers, v1.Container{
 		Name: "web", Image: node.Busybox,
 		Command: []string{"sh", "-c", "mkdir /www; echo over loopback >/www/index.html; exec httpd -f -p 8080 -h /www"},

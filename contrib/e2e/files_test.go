@@ -15,8 +15,8 @@ import (
 )
 
 // badFiles are contents that a manifest may come to have, each with words that a person has to see about it.
-func badFiles(t *testing.T) map[string][2]string {
-	good := node.YAML(t, node.Pod("app", node.Sleep))
+func badFiles(n *node.Node) map[string][2]string {
+	good := n.YAML(node.Pod("app", node.Sleep))
 	return map[string][2]string{
 		"broken YAML":           {strings.Replace(good, "kind: Pod", "kind: Pod\n  oops: [", 1), ""},
 		"a tab as indentation":  {strings.Replace(good, "  containers:", "\tcontainers:", 1), ""},
@@ -53,8 +53,9 @@ func TestBadEditKeepsTheLastGoodPod(t *testing.T) {
 	n.Apply(node.Pod("app", node.Sleep))
 	n.WaitRunning("app")
 	before := n.Processes()
-	for name, bad := range badFiles(t) {
+	for name, bad := range badFiles(n) {
 		t.Run(name, func(t *testing.T) {
+			n.Use(t)
 			n.Write("app.yaml", bad[0])
 			n.Eventually("the problem to be shown with "+bad[1], func() string {
 				for _, p := range n.Problems() {
@@ -79,6 +80,7 @@ func TestBadEditKeepsTheLastGoodPod(t *testing.T) {
 		})
 	}
 	t.Run("a bad edit is remembered by the next agent", func(t *testing.T) {
+		n.Use(t)
 		n.Write("app.yaml", "kind: [")
 		n.Kill()
 		n.Start()
@@ -92,6 +94,7 @@ func TestBadEditKeepsTheLastGoodPod(t *testing.T) {
 		same(t, "a restart with a bad file", before, n.Processes())
 	})
 	t.Run("a removed bad file removes its pod", func(t *testing.T) {
+		n.Use(t)
 		n.Delete("app")
 		n.WaitGone("app")
 	})
@@ -135,7 +138,7 @@ func TestStrangeThingsInTheDirectoryHurtNobody(t *testing.T) {
 	canary("links to devices, to themselves and to nothing, and a directory")
 	must(os.WriteFile(in("bomb.yaml"), []byte(bomb()), 0o644))
 	canary("a YAML bomb")
-	hidden := node.YAML(t, node.Pod("hidden", node.Sleep))
+	hidden := n.YAML(node.Pod("hidden", node.Sleep))
 	for _, name := range []string{
 		".hidden.yaml", ".hidden.yaml.swp", "hidden.yaml~", "hidden.yaml.bak", "hidden.yaml.orig", "hidden.yaml.rpmnew", "#hidden.yaml#",
 		".#hidden.yaml", "4913", "hidden.yml.tmp", "hidden.txt", "hidden", "hidden.yaml.dpkg-dist", ".goutputstream-X1Y2Z3", "___jb_tmp___hidden.yaml.tmp",
@@ -162,10 +165,10 @@ func TestStrangeThingsInTheDirectoryHurtNobody(t *testing.T) {
 func TestDocumentsOfEveryForm(t *testing.T) {
 	n := embeddedOnly(t)
 	n.Start()
-	one := node.YAML(t, node.Pod("multi1", node.Sleep))
-	two := node.YAML(t, node.Pod("multi2", node.Sleep))
+	one := n.YAML(node.Pod("multi1", node.Sleep))
+	two := n.YAML(node.Pod("multi2", node.Sleep))
 	n.Write("multi.yml", "# first\n"+one+"---\n"+two+"---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: other}\n")
-	n.Write("list.yaml", "apiVersion: v1\nkind: List\nitems:\n- "+strings.TrimSpace(strings.ReplaceAll(node.YAML(t, node.Pod("listed", node.Sleep)), "\n", "\n  "))+"\n")
+	n.Write("list.yaml", "apiVersion: v1\nkind: List\nitems:\n- "+strings.TrimSpace(strings.ReplaceAll(n.YAML(node.Pod("listed", node.Sleep)), "\n", "\n  "))+"\n")
 	n.Write("object.json", `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"json"},"spec":{"containers":[{"name":"app","image":"`+node.Busybox+`","command":["sleep","3600"]}],"terminationGracePeriodSeconds":0}}`)
 	n.WaitRunning("multi1", "multi2", "listed", "json")
 	// One document goes, the other stays as it is.
@@ -185,9 +188,9 @@ func TestDocumentsOfEveryForm(t *testing.T) {
 func TestTwoDocumentsWithOneName(t *testing.T) {
 	n := embeddedOnly(t)
 	n.Start()
-	n.Write("a.yaml", node.YAML(t, node.Pod("app", script("first"))))
+	n.Write("a.yaml", n.YAML(node.Pod("app", script("first"))))
 	uid := n.WaitRunning("app").UID
-	n.Write("0.yaml", node.YAML(t, node.Pod("app", script("second")))) // sorts before a.yaml: age decides, not the name
+	n.Write("0.yaml", n.YAML(node.Pod("app", script("second")))) // sorts before a.yaml: age decides, not the name
 	n.Eventually("the conflict to be shown", func() string {
 		out := n.MustAgent("describe", "pod", "app")
 		if strings.Contains(out, "0.yaml") {
@@ -265,7 +268,7 @@ func TestMassRemovalWaitsAndIsConfirmed(t *testing.T) {
 	n.Start()
 	var docs []string
 	for i := range 5 {
-		docs = append(docs, node.YAML(t, node.Pod(fmt.Sprintf("m%d", i), node.Sleep)))
+		docs = append(docs, n.YAML(node.Pod(fmt.Sprintf("m%d", i), node.Sleep)))
 	}
 	all := strings.Join(docs, "---\n")
 	n.Write("all.yaml", all)
@@ -294,7 +297,7 @@ func TestMassRemovalWaitsAndIsConfirmed(t *testing.T) {
 	n.WaitRunning("m0")
 	// Fewer than four pods: at once.
 	began = time.Now()
-	n.Write("all.yaml", "# nothing\n"+node.YAML(t, node.Pod("m9", node.Sleep)))
+	n.Write("all.yaml", "# nothing\n"+n.YAML(node.Pod("m9", node.Sleep)))
 	n.WaitGone("m0")
 	if took := time.Since(began); took > 2500*time.Millisecond {
 		t.Errorf("one of one pod was removed after %v, want at once", took)

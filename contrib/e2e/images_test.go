@@ -245,3 +245,52 @@ func TestImageCommandsAndTheImportDirectory(t *testing.T) {
 		}
 	})
 }
+
+// TestPodStartsAsSoonAsItsImageIsImported: who drops an archive and a manifest together does not wait for a back-off.
+func TestPodStartsAsSoonAsItsImageIsImported(t *testing.T) {
+	onEngines(t, func(t *testing.T, n *node.Node) {
+		n.DropImage(built.demo)
+		n.Apply(web("before", "hello", 0), node.Pod("other", node.Sleep)) // both are there before the agent is
+		n.Launch()
+		for _, name := range []string{"before", "other"} {
+			n.Within(5*time.Second, name+" to run", func() string { return notReady(n, name) })
+		}
+	})
+}
+
+// notReady describes a pod that is not ready; "" means that it is, an agent that does not answer means it is not.
+func notReady(n *node.Node, podName string) string {
+	pods, err := n.List()
+	if err != nil {
+		return err.Error()
+	}
+	for i := range pods {
+		if pods[i].Name == podName && node.Ready(&pods[i]) {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%d pods, %s is not ready", len(pods), podName)
+}
+
+// TestTwoAgentsRunTheSamePod: two agents on one machine, with directories of their own, do not see each other.
+func TestTwoAgentsRunTheSamePod(t *testing.T) {
+	onEngines(t, func(t *testing.T, n *node.Node) {
+		second := node.New(t, node.Options{Engine: n.Engine, Bin: n.Bin, Archives: n.Archives})
+		text := node.YAML(t, node.Pod("twin", node.Sleep))
+		for _, x := range []*node.Node{n, second} {
+			x.Start()
+			x.Write("twin.yaml", text)
+		}
+		for _, x := range []*node.Node{n, second} {
+			p := x.WaitRunning("twin")
+			if c := p.Status.ContainerStatuses[0]; c.RestartCount != 0 {
+				t.Errorf("pod twin: %s, want no restart", node.Describe(p))
+			}
+		}
+		second.Delete("twin")
+		second.WaitClean()
+		if p := n.Pod("twin"); !node.Ready(p) {
+			t.Errorf("the twin's end ended the other: %s", node.Describe(p))
+		}
+	})
+}

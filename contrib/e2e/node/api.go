@@ -35,6 +35,21 @@ func (n *Node) Problems() []Problem {
 	return l
 }
 
+// waitImports waits until the agent has as many images as archives were dropped for its start.
+func (n *Node) waitImports() {
+	n.t.Helper()
+	n.Eventually("the dropped archives to be imported", func() string {
+		var list []json.RawMessage
+		if err := n.get("/images", &list); err != nil {
+			return err.Error()
+		}
+		if len(list) < len(n.Archives) {
+			return fmt.Sprintf("%s", list)
+		}
+		return ""
+	})
+}
+
 // get asks the agent's socket for a path and decodes the JSON it answers.
 func (n *Node) get(path string, into any) error {
 	r, err := n.http.Get("http://agent" + path)

@@ -16,25 +16,29 @@ import (
 // clear ends the node. A test that went well also has to leave nothing behind when its last manifest goes.
 func (n *Node) clear() {
 	n.t.Helper()
+	// Deferred, because what comes before may end the test, and its goroutine with it.
+	defer func() {
+		if n.t.Failed() {
+			n.t.Logf("the agent's log ends with\n%s", n.tail())
+			if os.Getenv("AGENT_E2E_KEEP") != "" {
+				n.t.Logf("kept: %s", n.Dir)
+				return
+			}
+		}
+		n.Destroy()
+		if err := os.RemoveAll(n.Dir); err != nil {
+			n.t.Errorf("removing the node's directory: %v", err)
+		}
+	}()
 	if !n.t.Failed() && n.Running() {
-		entries, _ := os.ReadDir(n.Manifests())
-		for _, e := range entries {
-			_ = os.RemoveAll(filepath.Join(n.Manifests(), e.Name()))
+		if entries, err := os.ReadDir(n.Manifests()); err == nil {
+			for _, e := range entries {
+				_ = os.RemoveAll(filepath.Join(n.Manifests(), e.Name()))
+			}
 		}
 		n.WaitClean()
 	}
-	if n.t.Failed() {
-		n.t.Logf("the agent's log ends with\n%s", n.tail())
-		if os.Getenv("AGENT_E2E_KEEP") != "" {
-			n.t.Logf("kept: %s", n.Dir)
-			return
-		}
-	}
 	n.Stop()
-	n.Destroy()
-	if err := os.RemoveAll(n.Dir); err != nil {
-		n.t.Errorf("removing the node's directory: %v", err)
-	}
 }
 
 // Destroy takes from the machine what a loss of power takes: processes, mounts, links, rules, cgroups. The node's

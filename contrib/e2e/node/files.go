@@ -26,7 +26,7 @@ func (n *Node) Write(file, content string) {
 func (n *Node) Apply(pods ...*v1.Pod) {
 	n.t.Helper()
 	for _, p := range pods {
-		n.Write(p.Name+".yaml", YAML(n.t, p))
+		n.Write(p.Name+".yaml", n.YAML(p))
 	}
 }
 
@@ -67,6 +67,14 @@ func copyFile(to, from string) error {
 		return err
 	}
 	return out.Close()
+}
+
+// YAML encodes a pod as a manifest of this node: an annotation makes it another pod than that of a node beside it.
+func (n *Node) YAML(p *v1.Pod) string {
+	n.t.Helper()
+	p = p.DeepCopy()
+	metav1.SetMetaDataAnnotation(&p.ObjectMeta, "edgepod.dev/e2e-node", n.Bridge)
+	return YAML(n.t, p)
 }
 
 // YAML encodes a pod as a manifest.

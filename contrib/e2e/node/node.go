@@ -140,11 +140,22 @@ func (n *Node) RunArgs() []string {
 	return append(args, n.Args...)
 }
 
-// Start runs the agent and returns when its API answers.
-func (n *Node) Start() time.Duration {
+// Use makes t, a subtest of the node's test, the one that fails, until it ends.
+func (n *Node) Use(t T) {
+	before := n.t
+	n.t = t
+	t.Cleanup(func() { n.t = before })
+}
+
+// Start runs the agent and returns when its API answers, and how long that took. The first start also waits for the
+// images that were dropped before it.
+func (n *Node) Start() (took time.Duration) {
 	n.t.Helper()
 	begin := time.Now()
 	n.Launch()
+	if n.starts == 1 {
+		defer n.waitImports()
+	}
 	for deadline := begin.Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		if _, err := n.List(); err == nil {
 			return time.Since(begin)

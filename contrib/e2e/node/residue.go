@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -61,6 +62,9 @@ func (n *Node) links() []string {
 		return nil
 	}
 	all, err := netlink.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) { // links came or went meanwhile
+		all, err = netlink.LinkList()
+	}
 	if err != nil {
 		n.t.Fatalf("listing links: %v", err)
 	}
