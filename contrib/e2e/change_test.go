@@ -70,6 +70,7 @@ func TestCommentsAndFormattingRestartNothing(t *testing.T) {
 	text := n.YAML(p)
 	n.Write("app.yaml", text)
 	uid := n.WaitRunning("app").UID
+	n.Settle()
 	before := n.Processes()
 	for _, s := range []string{"# a comment\n" + text, text + "\n\n---\n", "---\n" + strings.ReplaceAll(text, "kind: Pod", "kind:   \"Pod\" # so"), text} {
 		n.Write("app.yaml", s)

@@ -34,6 +34,7 @@ func apply(n *node.Node, prefix string, count int) []string {
 		n.Apply(node.Pod(names[i], node.Sleep))
 	}
 	n.WaitRunning(names...)
+	n.Settle()
 	return names
 }
 
@@ -42,6 +43,7 @@ func TestFiftyKillsOverTwentyPods(t *testing.T) {
 	aloneOnEngines(t, func(t *testing.T, n *node.Node) {
 		n.Start()
 		names := apply(n, "steady", 20)
+		n.Settle()
 		before, procs := facts(n, names), n.Processes()
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("seed %d", seed)
@@ -110,6 +112,7 @@ func TestTermEndsTheAgentAndNotThePods(t *testing.T) {
 	onEngines(t, func(t *testing.T, n *node.Node) {
 		n.Start()
 		names := apply(n, "p", 3)
+		n.Settle()
 		before, procs := facts(n, names), n.Processes()
 		n.Stop()
 		same(t, "the agent's SIGTERM", procs, n.Processes())
@@ -173,6 +176,7 @@ func TestExternalContainerdKilledAndStartedAgain(t *testing.T) {
 	n := node.New(t, node.Options{Engine: node.External, Bin: built.bin, Archives: []string{built.busybox}})
 	n.Start()
 	names := apply(n, "p", 5)
+	n.Settle()
 	before, procs := facts(n, names), n.Processes()
 	for range 3 {
 		n.KillContainerd()

@@ -1,14 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	v1 "k8s.io/api/core/v1"
 
 	"edgepod.dev/agent/contrib/e2e/node"
 )
@@ -32,34 +31,49 @@ func TestEachEditorsWayOfSaving(t *testing.T) {
 		"vim with backupcopy=yes": vim("yes"),
 		"vim with backupcopy=no":  vim("no"),
 		"vim with its default":    vim("auto"),
-		"ln -sfn":                 `sed s/MARK=$OLD/MARK=$NEW/ $FILE >$TMP.$NEW && ln -sfn $TMP.$NEW $FILE`,
-		"ln and mv of a link":     `sed s/MARK=$OLD/MARK=$NEW/ $FILE >$TMP.$NEW && ln -s $TMP.$NEW $FILE.lnk && mv -T $FILE.lnk $FILE`,
+		"ln -sfn":                 `sed s/MARK=$OLD/MARK=$NEW/ $FILE >$TMP && ln -sfn $TMP $FILE`,
+		"vim through a link":      vim("auto"),
+		"cp through a link":       `sed s/MARK=$OLD/MARK=$NEW/ $FILE >$TMP && cp $TMP $FILE`,
+		"ln and mv of a link":     `sed s/MARK=$OLD/MARK=$NEW/ $FILE >$TMP && ln -s $TMP $FILE.lnk && mv -T $FILE.lnk $FILE`,
 	}
-	old := "start"
-	n.Apply(node.Pod("app", script(old)))
-	uid := n.WaitRunning("app").UID
-	number := 0
+	linked := map[string]bool{"vim through a link": true, "cp through a link": true}
+	number, saves := 0, 0
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			n.Use(t)
 			number++
-			next := "v" + string(rune('a'+number))
+			old := fmt.Sprintf("old%d", number)
+			next := fmt.Sprintf("new%d", number)
+			if linked[name] { // the way starts from a link in place of the file
+				target := filepath.Join(n.Dir, "target.yaml")
+				if err := os.WriteFile(target, []byte(n.YAML(node.Pod("app", script(old)))), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if out, err := exec.Command("ln", "-sfn", target, file).CombinedOutput(); err != nil {
+					t.Fatalf("linking: %v\n%s", err, out)
+				}
+			} else {
+				n.Apply(node.Pod("app", script(old)))
+			}
+			n.Eventually("the old version to run", func() string { return only(n, old) })
+			uid := n.WaitRunning("app").UID
 			save := func(from, to string) {
 				t.Helper()
 				cmd := exec.Command("sh", "-ec", way)
-				cmd.Env = append(os.Environ(), "FILE="+file, "TMP="+filepath.Join(n.Dir, "tmp"), "OLD="+from, "NEW="+to)
-				// vim takes its commands from variables only when the shell has put them in.
-				cmd.Args[2] = strings.NewReplacer("$OLD", from, "$NEW", to).Replace(way)
+				saves++
+				cmd.Env = append(os.Environ(), "FILE="+file, fmt.Sprintf("TMP=%s/tmp%d.yaml", n.Dir, saves))
+				cmd.Args[2] = strings.NewReplacer("$OLD", from, "$NEW", to).Replace(way) // vim reads no variables
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("saving: %v\n%s", err, out)
 				}
 			}
 			save(old, next)
-			n.Wait("app", "changed to "+next, func(p *v1.Pod) bool {
-				m := marks(n)
-				return node.Ready(p) && p.UID != uid && m[next] == 1 && len(m) == 1
-			})
+			n.Eventually("the new version to run alone", func() string { return only(n, next) })
+			if now := n.WaitRunning("app").UID; now == uid {
+				t.Errorf("the new version has the old one's uid %s", now)
+			}
 			uid = n.Pod("app").UID
+			n.Settle()
 			before := n.Processes()
 			save(next, next)
 			n.Always(700*time.Millisecond, "the pod running on when nothing changed", func() string {
@@ -69,9 +83,16 @@ func TestEachEditorsWayOfSaving(t *testing.T) {
 				return ""
 			})
 			same(t, "saving the same again", before, n.Processes())
-			old = next
 		})
 	}
+}
+
+// only says that one version of a pod runs and no other: "" when it is so.
+func only(n *node.Node, mark string) string {
+	if m := marks(n); m[mark] != 1 || len(m) != 1 {
+		return fmt.Sprint(m)
+	}
+	return ""
 }
 
 // TestHalfAManifestIsNeverRun writes in place, slowly: the first half alone would be a valid pod.

@@ -52,6 +52,7 @@ func TestBadEditKeepsTheLastGoodPod(t *testing.T) {
 	n.Start()
 	n.Apply(node.Pod("app", node.Sleep))
 	n.WaitRunning("app")
+	n.Settle()
 	before := n.Processes()
 	for name, bad := range badFiles(n) {
 		t.Run(name, func(t *testing.T) {
@@ -217,6 +218,7 @@ func TestDirectoryThatIsNotThereIsUnknownNotEmpty(t *testing.T) {
 	n := embeddedOnly(t)
 	n.Start()
 	names := apply(n, "p", 3)
+	n.Settle()
 	before := n.Processes()
 	away := n.Manifests() + "-away"
 	rename := func(from, to string) {
@@ -273,6 +275,7 @@ func TestMassRemovalWaitsAndIsConfirmed(t *testing.T) {
 	all := strings.Join(docs, "---\n")
 	n.Write("all.yaml", all)
 	n.WaitRunning("m0", "m1", "m2", "m3", "m4")
+	n.Settle()
 	before := n.Processes()
 	// Gone by mistake, and put back within the grace.
 	n.Write("all.yaml", docs[0])

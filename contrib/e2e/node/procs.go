@@ -71,6 +71,19 @@ func (n *Node) Apps() []Process {
 	return slices.DeleteFunc(n.Processes(), func(p Process) bool { return p.Comm == "pause" })
 }
 
+// Settle waits until runc has nothing under way in the node's cgroups: a pause may come up after its pod's app.
+func (n *Node) Settle() {
+	n.t.Helper()
+	n.Eventually("runc to be done", func() string {
+		for _, p := range n.Processes() {
+			if strings.HasPrefix(p.Comm, "runc") {
+				return p.String()
+			}
+		}
+		return ""
+	})
+}
+
 // Of leaves the processes of one pod, by its UID in their cgroup.
 func Of(all []Process, uid string) []Process {
 	return slices.DeleteFunc(slices.Clone(all), func(p Process) bool {
