@@ -324,7 +324,7 @@ func run(c *cli.Context) error {
 	g, ctx := errgroup.WithContext(c.Context)
 	g.Go(func() error { return api.Run(ctx, listener) })
 	g.Go(func() error { return manager.Run(ctx) })
-	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), log) })
+	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), manager, log) })
 	g.Go(func() error { return notify(ctx, manager, engine) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -370,9 +370,10 @@ func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Sourc
 }
 
 // importImages imports what lies in the drop-in directory for image archives, now and later.
-func importImages(ctx context.Context, drop string, images *containerd.Images, log zerolog.Logger) error {
+func importImages(ctx context.Context, drop string, images *containerd.Images, m *podmgr.Manager, log zerolog.Logger) error {
 	return dir.Watch(ctx, drop, dir.IsImageArchive, log, func(ctx context.Context, f dir.File) {
 		images.ImportOnce(ctx, f.Path, log)
+		m.ImagesCame()
 	})
 }
 

@@ -104,6 +104,16 @@ func (d *decision) add(a action, mem *memory, now time.Time) {
 	d.actions = append(d.actions, a)
 }
 
+// has says whether an action of the verb is asked for.
+func (d *decision) has(v verb) bool {
+	for i := range d.actions {
+		if d.actions[i].verb == v {
+			return true
+		}
+	}
+	return false
+}
+
 // pulls says whether a pull of ref is already asked for.
 func (d *decision) pulls(ref string) bool {
 	for i := range d.actions {

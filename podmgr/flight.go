@@ -53,8 +53,8 @@ func (f flight) admits(a *action) bool {
 				return false // a start or a pull may yet leave something behind
 			}
 		case a.verb == start || a.verb == ensureSandbox:
-			if s.uid != a.uid && s.verb != pull || s.lane().kind == ensureSandbox || s.sameInstance(a) {
-				return false // the old goes before the new comes; containers wait for whatever happens to their sandbox
+			if s.uid != a.uid && s.verb != pull || s.verb == removeSandbox || s.verb == forget || s.sameInstance(a) {
+				return false // the old goes before the new comes
 			}
 		case a.verb != pull:
 			if s.verb == start && s.sameInstance(a) {
@@ -63,6 +63,16 @@ func (f flight) admits(a *action) bool {
 		}
 	}
 	return true
+}
+
+// has says whether a step of the verb goes on.
+func (f flight) has(v verb) bool {
+	for _, s := range f {
+		if s.verb == v {
+			return true
+		}
+	}
+	return false
 }
 
 // supersede cancels what must not go on: the making of a pod that is not wanted, and a stop that would take longer than

@@ -28,7 +28,7 @@ func TestStepsOfOnePod(t *testing.T) {
 		{"nothing is forgotten while its image is being pulled", going(action{verb: pull, uid: "old", target: "app"}), action{verb: forget, uid: "old"}, false},
 		{"the new sandbox waits for a start of the old pod that is being cancelled", going(action{verb: start, uid: "old", target: "a"}), action{verb: ensureSandbox, uid: "new"}, false},
 		{"the new sandbox does not wait for a pull of the old pod", going(action{verb: pull, uid: "old", target: "app"}), action{verb: ensureSandbox, uid: "new"}, true},
-		{"a container waits for its sandbox", going(action{verb: ensureSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
+		{"a container is prepared while its sandbox is made", going(action{verb: ensureSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, true},
 		{"a container waits while its sandbox is being removed", going(action{verb: removeSandbox, uid: "new"}), action{verb: start, uid: "new", target: "a"}, false},
 		{"an instance is left alone while it is being started", going(action{verb: start, uid: "new", target: "a", container: "a", attempt: 1}), action{verb: seal, uid: "new", target: "i", container: "a", attempt: 1}, false},
 		{"an instance that comes back waits for the seal of the one before", going(action{verb: seal, uid: "new", target: "i", container: "a", attempt: 0}), action{verb: start, uid: "new", target: "a", container: "a", attempt: 0}, false},

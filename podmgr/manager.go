@@ -46,6 +46,7 @@ type Manager struct {
 	isReady bool
 	group   sync.WaitGroup // of the workers
 	news    chan workerNews
+	images  chan struct{} // cap 1; see ImagesCame
 }
 
 // New returns a Manager; Run makes it work.
@@ -64,8 +65,13 @@ func New(o Options) *Manager {
 		workers: map[manifests.Key]*worker{},
 		unseen:  map[*worker]bool{},
 		news:    make(chan workerNews),
+		images:  make(chan struct{}, 1),
 	}
 }
+
+// ImagesCame says that images came to the node by another way than a pull for a pod (an import, a person): pods that wait
+// for the next try of a pull look at once.
+func (m *Manager) ImagesCame() { poke(m.images) }
 
 // Board returns the board on which the pods can be read, from before Run on.
 func (m *Manager) Board() *Board { return m.board }
@@ -105,6 +111,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		case k := <-hints:
 			if m.hint(k) {
 				list()
+			}
+		case <-m.images:
+			for _, w := range m.workers {
+				poke(w.images)
 			}
 		case n := <-m.news:
 			m.hear(ctx, n)
@@ -164,6 +174,7 @@ func (m *Manager) employ(ctx context.Context, k manifests.Key, wanted want) {
 		log:      m.log.With().Str("pod", k.String()).Logger(),
 		wants:    make(chan want, 1),
 		hints:    make(chan struct{}, 1),
+		images:   make(chan struct{}, 1),
 		finished: make(chan stepResult),
 		reports:  m.news,
 	}

@@ -1,7 +1,6 @@
 package podmgr
 
 import (
-	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -84,10 +83,7 @@ func (m *memory) settle(a action, err error, now time.Time) {
 	if f.attempt != a.attempt {
 		f = failure{}
 	}
-	f = failure{count: f.count + 1, attempt: a.attempt, at: now, message: err.Error()}
-	if re := (*ReasonError)(nil); errors.As(err, &re) {
-		f.reason = re.Reason
-	}
+	f = failure{count: f.count + 1, attempt: a.attempt, at: now, message: err.Error(), reason: reasonOf(err)}
 	f.retry = now.Add(pause(a.verb, f.reason, f.count))
 	if m.failed == nil {
 		m.failed = map[stepKey]failure{}
@@ -95,6 +91,15 @@ func (m *memory) settle(a action, err error, now time.Time) {
 	m.failed[k] = f
 	if a.verb == start {
 		delete(m.pulled, a.container) // its image may be what is missing
+	}
+}
+
+// imagesCame forgets the failures of pulls: what was missing may be here now.
+func (m *memory) imagesCame() {
+	for k := range m.failed {
+		if k.verb == pull {
+			delete(m.failed, k)
+		}
 	}
 }
 

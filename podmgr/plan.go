@@ -199,7 +199,7 @@ func (p *planner) container(spec *v1.Container, alone bool) {
 		p.pull(spec, n.attempt)
 		return
 	}
-	if !alone || p.sb == nil || p.sb.State != SandboxReady || (last != nil && !cutOff && !last.Sealed) ||
+	if !alone || !p.sandboxComes() || (last != nil && !cutOff && !last.Sealed) ||
 		p.have.runs(uid, spec.Name) {
 		return
 	}
@@ -207,6 +207,11 @@ func (p *planner) container(spec *v1.Container, alone bool) {
 		verb: start, uid: uid, target: spec.Name, container: spec.Name, attempt: n.attempt, backoff: n.backoff,
 		why: startReason(last),
 	})
+}
+
+// sandboxComes says whether the sandbox is there or is being made or mended: a start prepares its container meanwhile.
+func (p *planner) sandboxComes() bool {
+	return p.sb != nil && p.sb.State == SandboxReady || p.d.has(ensureSandbox)
 }
 
 // pull fetches the image of a container, once per reference.

@@ -23,11 +23,11 @@ func TestPlanOfTheFirstStart(t *testing.T) {
 			do:   []string{"ensure sandbox new", "pull app"},
 		},
 		{
-			name: "a container whose image is here waits for the sandbox",
+			name: "a container whose image is here is prepared while its sandbox is made",
 			want: want{pod: wanted(always, "a")},
 			have: Observed{Remains: fresh},
 			mem:  pulled(0, "a"),
-			do:   []string{"ensure sandbox new"},
+			do:   []string{"ensure sandbox new", "start a#0"},
 		},
 		{
 			name: "all containers start once the sandbox and the image are there",
@@ -62,10 +62,10 @@ func TestPlanOfTheFirstStart(t *testing.T) {
 			do:   []string{"start a#2 carrying 20s"},
 		},
 		{
-			name: "a start that was cut off waits for the sandbox",
+			name: "a start that was cut off goes on while the sandbox is mended",
 			want: want{pod: wanted(always, "a")},
 			have: Observed{Sandboxes: sandboxed("new", SandboxRepair), Containers: []Container{instance("new", "a", 0, created)}},
-			do:   []string{"ensure sandbox new"},
+			do:   []string{"ensure sandbox new", "start a#0"},
 		},
 		{
 			name: "what was created for an earlier sandbox is removed first",
@@ -88,10 +88,10 @@ func TestPlanAfterFailures(t *testing.T) {
 			wake: time.Second,
 		},
 		{
-			name: "a failed sandbox is tried again in time",
+			name: "a failed sandbox is tried again in time, and its container with it",
 			want: want{pod: wanted(always, "a")},
 			mem:  failedBefore(pulled(0, "a"), ensureSandbox, "", 0, 6, 30, broken),
-			do:   []string{"ensure sandbox new"},
+			do:   []string{"ensure sandbox new", "start a#0"},
 		},
 		{
 			name: "a failed sandbox waits for at most 30 s",
@@ -163,11 +163,11 @@ func TestPlanForTheSandbox(t *testing.T) {
 	fresh := []types.UID{"new"}
 	checkPlans(t, []planCase{
 		{
-			name: "a broken sandbox is mended while its containers run on and none is started",
+			name: "a broken sandbox is mended while its containers run on and another is prepared",
 			want: want{pod: wanted(always, "a", "b")},
 			have: Observed{Sandboxes: sandboxed("new", SandboxRepair), Containers: []Container{instance("new", "a", 0)}},
 			mem:  pulled(0, "b"),
-			do:   []string{"ensure sandbox new"},
+			do:   []string{"ensure sandbox new", "start b#0"},
 		},
 		{
 			name: "of a lost sandbox the ended are sealed, the running stopped and the created removed",
@@ -193,11 +193,11 @@ func TestPlanForTheSandbox(t *testing.T) {
 			do:   []string{"remove sandbox new_sandbox"},
 		},
 		{
-			name: "a lost sandbox is made anew",
+			name: "a lost sandbox is made anew while the container's next attempt is prepared",
 			want: want{pod: wanted(always, "a")},
 			have: Observed{Containers: []Container{instance("new", "a", 0, vanished)}, Remains: fresh},
 			mem:  pulled(1, "a"),
-			do:   []string{"ensure sandbox new"},
+			do:   []string{"ensure sandbox new", "start a#1 carrying 10s"},
 		},
 	})
 }

@@ -64,10 +64,7 @@ func (w *worker) recordPulled(s *step, p PullResult, now time.Time) {
 }
 
 func (w *worker) recordFailure(s *step, err error) {
-	reason := ""
-	if re := (*ReasonError)(nil); errors.As(err, &re) {
-		reason = re.Reason
-	}
+	reason := reasonOf(err)
 	switch s.verb {
 	case pull:
 		switch reason {
@@ -88,6 +85,14 @@ func (w *worker) recordFailure(s *step, err error) {
 	default:
 		w.record(s.container, warning, "FailedSync", "%s: %v", s.verb, err)
 	}
+}
+
+// reasonOf is the reason of a ReasonError in err, else empty.
+func reasonOf(err error) string {
+	if re := (*ReasonError)(nil); errors.As(err, &re) {
+		return re.Reason
+	}
+	return ""
 }
 
 // orElse is s, or other when s is empty.

@@ -90,7 +90,14 @@ func (w *worker) settle(ctx context.Context, r stepResult) {
 	s := r.step
 	s.cancel()
 	w.flight = slices.DeleteFunc(w.flight, func(o *step) bool { return o == s })
-	if r.err != nil && (s.cancelled || ctx.Err() != nil) {
+	noSandbox := s.verb == start && reasonOf(r.err) == ReasonNoSandbox
+	if noSandbox {
+		w.refused = true // the sandbox's failure has its own step
+	}
+	if s.verb == ensureSandbox {
+		w.refused = false
+	}
+	if r.err != nil && (s.cancelled || ctx.Err() != nil || noSandbox) {
 		w.log.Debug().Stringer("verb", s.verb).Str("container", s.container).Err(r.err).Msg("step cancelled")
 		return
 	}

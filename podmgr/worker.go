@@ -30,6 +30,7 @@ type worker struct {
 
 	wants    chan want         // cap 1, latest wins; the manager is the only sender
 	hints    chan struct{}     // cap 1
+	images   chan struct{}     // cap 1; images came to the node by another way than a pull
 	finished chan stepResult   // steps send, the worker always receives
 	reports  chan<- workerNews // to the manager
 
@@ -39,6 +40,8 @@ type worker struct {
 	plan   decision
 	flight flight
 	face   face
+	// refused says that a start found no sandbox: the next one waits until the EnsureSandbox that goes on has ended.
+	refused bool
 	// failures counts failed looks in a row; known says that a look has succeeded once.
 	failures int
 	known    bool
@@ -76,6 +79,8 @@ func (w *worker) run(ctx context.Context) {
 			return
 		case w.want = <-w.wants:
 		case <-w.hints:
+		case <-w.images:
+			w.mem.imagesCame()
 		case r := <-w.finished:
 			w.settle(ctx, r)
 		case <-timer.C:
@@ -90,6 +95,8 @@ func (w *worker) drain(ctx context.Context) {
 		select {
 		case w.want = <-w.wants:
 		case <-w.hints:
+		case <-w.images:
+			w.mem.imagesCame()
 		case r := <-w.finished:
 			w.settle(ctx, r)
 		default:
@@ -127,7 +134,7 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 	plan(w.want, &w.have, &w.mem, now, &w.plan)
 	w.flight.supersede(w.want, &w.plan, now)
 	for i := range w.plan.actions {
-		if a := &w.plan.actions[i]; w.flight.admits(a) {
+		if a := &w.plan.actions[i]; w.flight.admits(a) && !(a.verb == start && w.refused && w.flight.has(ensureSandbox)) {
 			w.launch(ctx, *a, now)
 		}
 	}
@@ -188,9 +195,12 @@ func (w *worker) assign(wanted want) {
 }
 
 // hint makes the worker look again soon.
-func (w *worker) hint() {
+func (w *worker) hint() { poke(w.hints) }
+
+// poke leaves a word in a channel of capacity 1.
+func poke(c chan<- struct{}) {
 	select {
-	case w.hints <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

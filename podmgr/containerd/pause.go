@@ -84,7 +84,7 @@ func (p *pauses) wait() {
 
 // ensurePause starts the pause when it does not run and returns when its shim can take containers; the pause itself
 // comes up meanwhile.
-func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedNamespaces) error {
+func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, begun time.Time) error {
 	id := sandboxID(p.UID())
 	s, mine := r.pauses.begin(id)
 	if mine {
@@ -99,7 +99,7 @@ func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedN
 				}
 			})
 			created := func() { up(); close(s.created) }
-			if s.err = r.startPause(ctx, p, own, id, created); s.err != nil {
+			if s.err = r.startPause(ctx, p, own, id, begun, created); s.err != nil {
 				r.log.Warn().Err(s.err).Str("pod", p.Key().String()).Msg("starting the pause")
 			}
 		})
@@ -131,7 +131,7 @@ func (p *pauses) awaitCreated(ctx context.Context, id string) {
 }
 
 // startPause makes record and task of the pause, calls created, and starts it.
-func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, created func()) error {
+func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, begun time.Time, created func()) error {
 	st, err := r.task(r.ns(ctx), id)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 	if err != nil {
 		return err
 	}
-	if err := r.recordPause(ctx, p, own, id, spec, rootfs); err != nil {
+	if err := r.recordPause(ctx, p, own, id, spec, rootfs, begun); err != nil {
 		return err
 	}
 	if _, err := r.createTask(ctx, id, rootfs, "", ""); err != nil {
@@ -170,10 +170,10 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 
 // recordPause writes the container record of the pause, and for the embedded engine the sandbox record that lets the
 // pod's containers use the pause's shim.
-func (r *Runtime) recordPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, spec *specs.Spec, rootfs rootfs) error {
+func (r *Runtime) recordPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, spec *specs.Spec, rootfs rootfs, begun time.Time) error {
 	rec := record{
 		Boot: r.boot, OwnNet: own.net, OwnIPC: own.ipc, OwnUTS: own.uts,
-		Created: time.Now(),
+		Created: begun,
 	}
 	if old, err := r.client.ContainerService().Get(ctx, id); err == nil {
 		if o, ok := recordOf(old); ok && o.Boot == r.boot {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
@@ -108,6 +109,8 @@ func (r *Runtime) usable(ctx context.Context, p *manifests.Pod) error {
 }
 
 func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
+	// The sandbox is older than every container that was made for it, also one that is prepared meanwhile.
+	begun := time.Now()
 	uid, dir := p.UID(), r.podState(p.UID())
 	if err := r.makePodDir(p.Key(), uid); err != nil {
 		return err
@@ -128,7 +131,7 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
 		return err
 	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.ensurePause(gctx, p, own) })
+	group.Go(func() error { return r.ensurePause(gctx, p, own, begun) })
 	group.Go(func() error {
 		var ips []string
 		if own.net {

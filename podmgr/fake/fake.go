@@ -47,6 +47,7 @@ type pod struct {
 	sandboxes  []*podmgr.Sandbox
 	containers []*container
 	remains    map[types.UID]bool
+	coming     chan struct{} // closed when the EnsureSandbox that goes on ends; nil: none does
 }
 
 // container is one instance with its running program.

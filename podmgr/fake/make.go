@@ -57,7 +57,15 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
 		r.violate("%s of %s while another UID is left", c, c.UID)
 	}
 	have.remains[c.UID] = true
+	coming := make(chan struct{})
+	have.coming = coming
 	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		have.coming = nil
+		close(coming)
+	}()
 	if err := r.at(ctx, c, Midway); err != nil {
 		return err
 	}
@@ -89,6 +97,7 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 		return err
 	}
 	defer done()
+	r.awaitSandbox(ctx, c)
 	inst, err := r.create(c, p, s)
 	if err != nil {
 		return err
@@ -100,6 +109,20 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 		return err
 	}
 	return r.at(ctx, c, After)
+}
+
+// awaitSandbox waits for the pod's sandbox while it is being made.
+func (r *Runtime) awaitSandbox(ctx context.Context, c Call) {
+	r.mu.Lock()
+	coming := r.pod(c.Key).coming
+	r.mu.Unlock()
+	if coming == nil {
+		return
+	}
+	select {
+	case <-coming:
+	case <-ctx.Done():
+	}
 }
 
 // create makes the instance exist, in state Created when it is new.
@@ -114,12 +137,8 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 	if _, old := r.find(id); old != nil {
 		return old, nil
 	}
-	switch sb := have.sandbox(c.UID); {
-	case sb == nil:
-		r.violate("%s without a sandbox", c)
-		return nil, errors.New("no sandbox")
-	case sb.State != podmgr.SandboxReady: // it may have broken since the caller looked
-		return nil, errors.New("the sandbox is not ready")
+	if sb := have.sandbox(c.UID); sb == nil || sb.State != podmgr.SandboxReady {
+		return nil, &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the sandbox is not ready")}
 	}
 	spec := specOf(p, s.Container)
 	digest, here := r.images[spec.Image]
