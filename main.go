@@ -347,6 +347,10 @@ func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Co
 // dirSources makes one source for each manifest directory, with a store of its own.
 func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Source, error) {
 	var out []podmgr.Source
+	grace := c.Duration("mass-removal-grace")
+	if grace == 0 {
+		grace = -1 // 0 is the source's default
+	}
 	for _, d := range c.StringSlice("manifests") {
 		abs, err := filepath.Abs(d)
 		if err != nil {
@@ -354,7 +358,7 @@ func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Sourc
 		}
 		sum := sha256.Sum256([]byte(abs))
 		s, err := dir.New(dir.Config{
-			Dir: abs, Create: true, MassRemovalGrace: c.Duration("mass-removal-grace"), MaxFileSize: manifests.MaxFileSize,
+			Dir: abs, Create: true, MassRemovalGrace: grace, MaxFileSize: manifests.MaxFileSize,
 			StoreDir: filepath.Join(c.String("root"), "manifests", hex.EncodeToString(sum[:8])),
 			Decode: func(file string, data []byte) ([]*manifests.Pod, []manifests.Problem) {
 				return manifests.Decode(file, data, manifests.Options{NodeName: node})
