@@ -1,12 +1,17 @@
 // Package dir answers "where do wants come from" for a directory of manifests.
 //
-//	inotify ─hint─▶ loop ──▶ scanner ──listing──▶ merge ──state──▶ store ──▶ Snapshot
-//	timers ─wake──▶  ▲         (I/O)              (pure)           (disk)
-//	                 └──────────── when to look again ◀──┘
+//	fsnotify ─hint─▶ loop ──▶ scanner ──listing──▶ merge ──state──▶ store ──▶ Snapshot
+//	timers ──wake──▶  ▲         (I/O)              (pure)           (disk)
+//	                  └──────────── when to look again ◀──┘
 //
-// An event only ever means "look again": nothing is concluded from it but that a name was moved into place. The scanner
-// reads what changed, and nothing else does I/O on the directory. merge holds every rule about what is wanted: the last
-// good version of a broken file, who owns a name, the removal of many pods at once, a directory that is unknown.
+// An event only ever means "look again": nothing is concluded from it but that a name came into its place complete. The
+// scanner reads what changed, and nothing else does I/O on the directory. merge holds every rule about what is wanted: the
+// last good version of a broken file, who owns a name, the removal of many pods at once, a directory that is unknown.
+//
+// One fsnotify watcher per directory watches it, the directories in which its name or a symbolic link on the way to it may
+// change, and the targets of symbolic links in it. Two things are not told by fsnotify and are asked for: whether a writer
+// closed a file (a read lease, tried after 10 ms and then less and less often), and whether a mount ended (a look by the
+// clock).
 //
 // One pod key, as merge sees it:
 //
@@ -18,9 +23,4 @@
 //	   └─────────────────── missing ──more than half at once──▶ on hold (grace, a Problem) ──▶ (none)
 //
 // A directory that cannot be read moves no key at all.
-//
-// The inotify calls are made directly (golang.org/x/sys/unix) rather than through fsnotify, for three things it does
-// not offer: IN_CLOSE_WRITE, without which a file written in place is seen late or has to be polled; a watch on the very
-// inode that is being listed, through its descriptor; and events that stay in the kernel's queue while nobody asks,
-// so that a storm of them costs nothing.
 package dir

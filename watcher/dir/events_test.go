@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"edgepod.dev/agent/manifests"
-	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +23,7 @@ import (
 func TestLatencyFromRenameToSnapshot(t *testing.T) {
 	r := newRig(t, config(tempDir(t)))
 	r.want("")
+	var start time.Time
 	measure := func(what string, do func(i int)) {
 		var took []time.Duration
 		for i := range 40 {
@@ -31,7 +31,7 @@ func TestLatencyFromRenameToSnapshot(t *testing.T) {
 			for r.next(time.Millisecond) {
 				continue
 			}
-			start := time.Now()
+			start = time.Now()
 			do(i)
 			if !r.next(5 * time.Second) {
 				t.Fatalf("no snapshot after %s", what)
@@ -47,6 +47,22 @@ func TestLatencyFromRenameToSnapshot(t *testing.T) {
 	}
 	measure("rename", func(i int) { r.drop("web.yaml", manifest("web", fmt.Sprint("r", i))) })
 	measure("write in place", func(i int) { r.write("web.yaml", manifest("web", fmt.Sprint("w", i))) })
+	measure("close after slow writing", func(i int) {
+		content := manifest("web", fmt.Sprint("s", i))
+		f, err := os.Create(r.path("web.yaml"))
+		must(t, err)
+		for _, part := range []string{content[:len(content)/2], content[len(content)/2:]} {
+			_, err = f.WriteString(part)
+			must(t, err)
+			if r.next(2 * arrival) {
+				t.Fatalf("a snapshot while the file is written: %q %v", r.state(), r.last.Problems)
+			}
+		}
+		_, err = f.WriteString("\n")
+		must(t, err)
+		start = time.Now()
+		must(t, f.Close())
+	})
 	measure("create or remove", func(i int) {
 		if i%2 == 0 {
 			r.drop("b.yaml", manifest("b", "v1"))
@@ -134,75 +150,17 @@ func TestAStormOfEventsIsCoalesced(t *testing.T) {
 	}
 }
 
-func TestLostEventsAreMadeUpFor(t *testing.T) {
-	gate := make(chan struct{})
-	r := newRig(t, config(tempDir(t)), func(s *Source) {
-		decode := s.loop.scanner.decode
-		s.loop.scanner.decode = func(f string, b []byte) ([]*manifests.Pod, []manifests.Problem) {
-			if strings.HasSuffix(f, "gate.yaml") {
-				<-gate
-			}
-			return decode(f, b)
-		}
-	})
-	r.want("")
-	r.drop("gate.yaml", manifest("gate", "v1"))
-	limit, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
-	must(t, err)
-	var n int
-	_, err = fmt.Sscan(string(limit), &n)
-	must(t, err)
-	for i := range n/2 + 4000 { // two events each, and what one read of the queue took away
-		must(t, unix.Mknod(r.path(fmt.Sprint("x", i)), unix.S_IFREG, 0))
-		must(t, os.Remove(r.path(fmt.Sprint("x", i))))
-	}
-	r.drop("web.yaml", manifest("web", "v1"))
-	close(gate)
-	r.want("gate=v1 web=v1")
-	r.drop("web.yaml", manifest("web", "v2"))
-	r.want("gate=v1 web=v2")
-}
-
-func TestParseReadsEventsAndOverflow(t *testing.T) {
-	ev := func(wd int32, mask uint32, name string) []byte {
-		b := make([]byte, unix.SizeofInotifyEvent)
-		for len(name)%16 != 0 {
-			name += "\x00"
-		}
-		for i := range 4 {
-			b[i], b[4+i], b[12+i] = byte(wd>>(8*i)), byte(mask>>(8*i)), byte(len(name)>>(8*i))
-		}
-		return append(b, name...)
-	}
-	got := parse(slices.Concat(
-		ev(1, unix.IN_MOVED_TO, "a"), ev(1, unix.IN_ATTRIB, "a"),
-		ev(1, unix.IN_MOVED_TO, "b"), ev(1, unix.IN_CLOSE_WRITE, "b"),
-		ev(2, unix.IN_DELETE_SELF, ""), ev(-1, unix.IN_Q_OVERFLOW, ""),
-	))
-	want := batch{{1, "a"}: true, {1, "b"}: false, {2, ""}: false, overflow: false}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(touch{})); diff != "" {
-		t.Error(diff)
-	}
-	if n := (&inotify{hops: map[int32]bool{3: true}}); !n.matters(batch{overflow: false}, 1) || n.matters(batch{{3, "x"}: false}, 1) {
-		t.Error("lost events ask for no look, or a stranger's name does")
-	}
-	got.add(batch{{1, "c"}: true})
-	if diff := cmp.Diff(batch{overflow: false}, got, cmp.AllowUnexported(touch{})); diff != "" {
-		t.Errorf("after an overflow a name counts as moved into place:\n%s", diff)
-	}
-}
-
 func TestWithoutInotifyTheDirectoryIsPolled(t *testing.T) {
 	cfg := config(tempDir(t))
 	cfg.Poll = 20 * time.Millisecond
 	var log strings.Builder
 	cfg.Log = zerolog.New(&log)
 	r := newRig(t, cfg, func(s *Source) {
-		s.loop.inotify = func() (*inotify, error) {
+		s.loop.open = func() (*watches, error) {
 			if _, err := os.Stat(cfg.Dir + ".heal"); err != nil {
 				return nil, os.NewSyscallError("inotify_init1", unix.EMFILE)
 			}
-			return newInotify()
+			return newWatches()
 		}
 	})
 	r.want("")
@@ -255,7 +213,7 @@ func childWithoutInotify() int {
 	if err := os.WriteFile("/proc/sys/user/max_inotify_instances", []byte("0"), 0); err != nil {
 		return fail(err)
 	}
-	if _, err := newInotify(); !errors.Is(err, unix.EMFILE) {
+	if _, err := newWatches(); !errors.Is(err, unix.EMFILE) {
 		return fail(fmt.Errorf("an inotify instance was allowed: %v", err))
 	}
 	cfg := config(os.Getenv(childEnv))

@@ -3,7 +3,6 @@ package dir
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -25,133 +24,94 @@ type loop struct {
 	// poll is the time between looks where events do not work, rescan where they do.
 	poll, rescan time.Duration
 	log          zerolog.Logger
-	// inotify makes an instance; replaced in tests.
-	inotify func() (*inotify, error)
+	// open makes a watcher; replaced in tests.
+	open func() (*watches, error)
 
 	// warned says that the loss of events was logged and is not over. Owner: the goroutine of run.
 	warned bool
 }
 
-// eye is the inotify instance in use with the goroutine that reads it.
-type eye struct {
-	notes   *inotify
-	batches chan batch
-	stop    chan struct{}
-	reader  sync.WaitGroup
-}
-
-func openEye(make_ func() (*inotify, error)) (*eye, error) {
-	notes, err := make_()
-	if err != nil {
-		return nil, err
-	}
-	e := &eye{notes: notes, batches: make(chan batch), stop: make(chan struct{})}
-	e.reader.Go(func() { notes.read(e.batches, e.stop) })
-	return e, nil
-}
-
-func (e *eye) close() {
-	close(e.stop)
-	e.notes.close()
-	e.reader.Wait()
-}
-
 // run calls step with each listing until ctx ends; step returns when it wants the next one at the latest (zero: no wish).
 func (l *loop) run(ctx context.Context, step func(listing, time.Time) time.Time) error {
-	var e *eye
+	var notes *watches
 	defer func() {
-		if e != nil {
-			e.close()
+		if notes != nil {
+			notes.close()
 		}
 	}()
-	touched := batch{}
+	var touched batch
+	took := maxGap
 	for ctx.Err() == nil {
-		var errEye error
-		if e == nil {
-			if e, errEye = openEye(l.inotify); errEye == nil {
+		var errOpen error
+		if notes == nil {
+			if notes, errOpen = l.open(); errOpen == nil {
 				l.scanner.forgetWatches()
 			}
 		}
 		begin := time.Now()
-		var notes *inotify
-		if e != nil {
-			notes = e.notes
-		}
 		lst, err := l.scanner.scan(begin, touched, notes)
-		took := time.Since(begin)
-		l.warn(errors.Join(errEye, err))
+		before := took
+		took = time.Since(begin)
+		l.warn(errors.Join(errOpen, err))
 		wake := step(lst, begin)
 		end := time.Now()
+		// The cheaper of two looks counts, so that one that had to wait for a CPU or the disk does not delay the next.
+		quiet := end.Add(min(max(share*min(took, before), minGap), maxGap))
 		period := l.rescan
-		if l.warned || lst.blind || lst.unknown != nil {
+		// A mount is polled because fsnotify says nothing of its end.
+		if l.warned || lst.blind || lst.unknown != nil || lst.place.mount {
 			period = l.poll
 		}
-		wake = earliest(earliest(wake, lst.retry), end.Add(period))
-		quiet := end.Add(min(max(share*took, minGap), maxGap))
+		wake = earliest(wake, end.Add(period))
+		if !lst.retry.IsZero() {
+			wake = earliest(wake, latest(lst.retry, quiet))
+		}
 		var lost bool
-		if touched, lost = wait(ctx, e, l.scanner, wake, quiet); lost {
-			e.close()
-			e = nil
+		if touched, lost = wait(ctx, notes, wake, quiet); lost {
+			notes.close()
+			notes = nil
 		}
 	}
 	return nil
 }
 
-// wait returns when it is time to look again: at wake, or on an event but not before quiet. lost says that the instance
-// is of no more use.
-func wait(ctx context.Context, e *eye, s *scanner, wake, quiet time.Time) (touched batch, lost bool) {
-	touched = batch{}
-	var batches chan batch
-	if e != nil {
-		batches = e.batches
-	}
+// wait returns when it is time to look again: at wake, or on an event but not before quiet. lost says that events are
+// missing and the watcher is of no more use.
+func wait(ctx context.Context, notes *watches, wake, quiet time.Time) (touched batch, lost bool) {
 	timer := time.NewTimer(time.Until(wake))
 	defer timer.Stop()
-	for {
+	if notes == nil {
 		select {
 		case <-ctx.Done():
-			return touched, false
 		case <-timer.C:
+		}
+		return nil, false
+	}
+	touched = batch{}
+	for len(touched) == 0 && !lost {
+		select {
+		case <-ctx.Done():
+			return nil, false
+		case <-timer.C:
+			notes.drain(touched)
 			return touched, false
-		case b, ok := <-batches:
-			if !ok {
-				return touched, true
+		case <-notes.lost:
+			lost = true
+		case ev, ok := <-notes.w.Events:
+			if lost = !ok; ok && notes.note(ev) {
+				touched.add(ev)
 			}
-			if !e.notes.matters(b, s.dirWD) {
-				continue
-			}
-			touched.add(b)
-			if d := time.Until(quiet); d > 0 {
-				select {
-				case <-ctx.Done():
-				case <-time.After(d):
-				}
-			}
-			for drained := false; !drained; {
-				select {
-				case b, ok := <-batches:
-					if !ok {
-						return touched, true
-					}
-					touched.add(b)
-				default:
-					drained = true
-				}
-			}
-			return touched, false
 		}
 	}
-}
-
-// add merges a later batch. After lost events nothing is known to have been moved into place.
-func (b batch) add(later batch) {
-	for t, moved := range later {
-		b[t] = moved
+	// Meanwhile events gather in the kernel, which coalesces them and drops what is too much: a storm costs nothing.
+	if d := time.Until(quiet); d > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
 	}
-	if _, ok := b[overflow]; ok {
-		clear(b)
-		b[overflow] = false
-	}
+	notes.drain(touched)
+	return touched, lost
 }
 
 // warn logs once that events do not work, with what a person can do, and once when they do again.

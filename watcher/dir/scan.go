@@ -9,15 +9,20 @@ import (
 	"time"
 
 	"edgepod.dev/agent/manifests"
+	"github.com/fsnotify/fsnotify"
 	"golang.org/x/sys/unix"
 )
 
 const (
 	// still is how long a file has to be unchanged where the file system cannot tell whether it is being written.
 	still = 200 * time.Millisecond
-	// firstRetry and lastRetry bound the wait before a file held by a writer is tried again, if no event comes first.
-	// The first is short because IN_CLOSE_WRITE is sent a moment before the kernel counts the writer as gone.
-	firstRetry, lastRetry = time.Millisecond, time.Second
+	// arrival is how long a file has to be unchanged that came into its place complete, though somebody has it open.
+	arrival = 30 * time.Millisecond
+	// firstRetry and lastRetry bound the wait before a file held by a writer is tried again: no event tells that it was
+	// closed. The wait doubles until the next event about it.
+	firstRetry, lastRetry = 10 * time.Millisecond, 300 * time.Millisecond
+	// faultRetry is the wait before a name with a passing fault is tried again.
+	faultRetry = time.Second
 	// racy is the age below which a file may change again without its time stamps showing it (one tick of the kernel).
 	racy = 100 * time.Millisecond
 )
@@ -54,7 +59,11 @@ type entry struct {
 	file
 	seen Version // the version that was concluded about, readable or not
 	sum  [sha256.Size]byte
-	wd   int32 // watch on the target of a symbolic link
+	// target is the path watched behind a symbolic link; empty for none.
+	target string
+	// arrived says that the name was created with content and that no write to it was told of since: it was renamed or
+	// linked into its place. Never so for a symbolic link: its target may have been written unwatched.
+	arrived bool
 
 	again   time.Time // when a version that may be racy is read once more
 	next    Version   // the version that is waited for
@@ -75,22 +84,21 @@ type scanner struct {
 	lease func(fd int) (written, known bool)
 
 	entries map[string]*entry
-	dirWD   int32
 	blindAt place
 	blind   bool
 }
 
 func newScanner(dir string, match func(string) bool) *scanner {
-	return &scanner{dir: dir, match: match, lease: lease, entries: map[string]*entry{}, dirWD: -1}
+	return &scanner{dir: dir, match: match, lease: lease, entries: map[string]*entry{}}
 }
 
 // scan looks at the directory. Watches are set before names are read, so that whatever changes during the scan asks for
 // another one. touched holds the events since the last scan; notes may be nil.
-func (s *scanner) scan(now time.Time, touched batch, notes *inotify) (listing, error) {
+func (s *scanner) scan(now time.Time, touched batch, notes *watches) (listing, error) {
 	var l listing
 	var warn error
 	if notes != nil {
-		notes.begin()
+		notes.begin(s.match)
 		for _, h := range hops(s.dir) {
 			notes.addHop(h)
 		}
@@ -112,8 +120,14 @@ func (s *scanner) scan(now time.Time, touched batch, notes *inotify) (listing, e
 		s.blindAt, s.blind = l.place, remote(fd)
 	}
 	l.blind = s.blind
+	var told batch
+	fresh := true
 	if notes != nil {
-		s.dirWD, warn = notes.add(fd, dirMask)
+		fresh, warn = notes.addDir(fd)
+		told = touched.in(notes.dir)
+		if errors.Is(warn, errElsewhere) {
+			l.blind, warn = true, nil
+		}
 	}
 	names, err := d.Readdirnames(-1)
 	if err != nil {
@@ -126,13 +140,22 @@ func (s *scanner) scan(now time.Time, touched batch, notes *inotify) (listing, e
 	for _, name := range names {
 		e := s.entries[name]
 		if e == nil {
-			e = &entry{file: file{name: name}, wd: -1}
+			e = &entry{file: file{name: name}}
 		}
-		moved, was := touched[touch{s.dirWD, name}]
+		op, was := told[name]
+		if !was && e.target != "" {
+			_, was = touched[e.target]
+		}
 		if was {
 			e.tries = 0
 		}
-		if !s.look(fd, e, moved, now, notes) {
+		switch {
+		case fresh, op.Has(fsnotify.Write | fsnotify.Remove | fsnotify.Rename):
+			e.arrived = false
+		case op.Has(fsnotify.Create):
+			e.arrived = true
+		}
+		if !s.look(fd, e, now, notes) {
 			continue
 		}
 		found[name] = e
@@ -144,22 +167,23 @@ func (s *scanner) scan(now time.Time, touched batch, notes *inotify) (listing, e
 }
 
 // look brings an entry up to date; false when the name is gone.
-func (s *scanner) look(dirfd int, e *entry, moved bool, now time.Time, notes *inotify) bool {
+func (s *scanner) look(dirfd int, e *entry, now time.Time, notes *watches) bool {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dirfd, e.name, &st, 0); err == nil && versionOf(&st) == e.seen &&
 		(e.again.IsZero() || now.Before(e.again)) {
 		e.held, e.retryAt = time.Time{}, e.again
-		if notes != nil && e.wd >= 0 && e.fault == nil {
-			notes.keep(e.wd)
+		if notes != nil && e.target != "" && e.fault == nil {
+			notes.keep(e.target)
 		}
 		return true
 	}
 	e.again = time.Time{}
-	err := s.examine(dirfd, e, moved, now, notes)
+	err := s.examine(dirfd, e, now, notes)
 	var f *fault
 	switch {
 	case err == nil:
 		e.fault, e.held, e.retryAt = nil, time.Time{}, e.again
+		e.arrived = e.arrived && !e.again.IsZero() // for the second reading; a later version has to show it anew
 	case errors.Is(err, errAbsent):
 		return false
 	case errors.Is(err, errHeld):
@@ -174,14 +198,14 @@ func (s *scanner) look(dirfd int, e *entry, moved bool, now time.Time, notes *in
 		e.fault, e.held, e.retryAt = f, time.Time{}, time.Time{}
 		e.pods, e.problems = nil, nil
 		if f.passing {
-			e.retryAt = now.Add(lastRetry)
+			e.retryAt = now.Add(faultRetry)
 		}
 	}
 	return true
 }
 
 // examine opens a name that is new or changed, and reads it when nobody writes it.
-func (s *scanner) examine(dirfd int, e *entry, moved bool, now time.Time, notes *inotify) error {
+func (s *scanner) examine(dirfd int, e *entry, now time.Time, notes *watches) error {
 	var ls unix.Stat_t
 	if err := unix.Fstatat(dirfd, e.name, &ls, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return pinFault(dirfd, e.name, err)
@@ -192,12 +216,13 @@ func (s *scanner) examine(dirfd int, e *entry, moved bool, now time.Time, notes 
 		return err
 	}
 	defer unix.Close(pinned)
-	e.link, e.wd = ls.Mode&unix.S_IFMT == unix.S_IFLNK, -1
+	elsewhere := false
+	e.link, e.target = ls.Mode&unix.S_IFMT == unix.S_IFLNK, ""
 	if e.link && notes != nil {
-		if wd, err := notes.add(pinned, fileMask); err == nil {
-			e.wd = wd
-		}
+		e.target, _, err = notes.addFD(pinned)
+		elsewhere = errors.Is(err, errElsewhere)
 	}
+	e.arrived = e.arrived && !e.link && st.Size > 0
 	e.open = st.Mode&0o002 != 0
 	v := versionOf(&st)
 	if s.max > 0 && st.Size > s.max {
@@ -209,26 +234,33 @@ func (s *scanner) examine(dirfd int, e *entry, moved bool, now time.Time, notes 
 		return s.hold(e, v, err, now)
 	}
 	defer unix.Close(fd)
-	if !moved && !s.settled(fd, e, v, now) {
+	if !s.settled(fd, e, v, now) {
 		return s.hold(e, v, errHeld, now)
 	}
-	if err := s.take(fd, e, v, moved, now); err != nil {
+	young := e.seen != v
+	if err := s.take(fd, e, v, now); err != nil {
 		return s.hold(e, v, err, now)
+	}
+	if elsewhere && young {
+		e.again = now.Add(racy)
 	}
 	return nil
 }
 
-// settled says whether nobody writes the file.
+// settled says whether the version is to be read: nobody writes the file, or it came into its place complete.
 func (s *scanner) settled(fd int, e *entry, v Version, now time.Time) bool {
 	written, known := s.lease(fd)
-	if known {
-		return !written
+	switch {
+	case known && !written:
+		return true
+	case e.arrived:
+		return e.seen == v || e.next == v && now.Sub(e.since) >= arrival
 	}
-	return e.next == v && now.Sub(e.since) >= still
+	return !known && e.next == v && now.Sub(e.since) >= still
 }
 
 // take reads a settled file, and takes it only if it did not change meanwhile.
-func (s *scanner) take(fd int, e *entry, v Version, moved bool, now time.Time) error {
+func (s *scanner) take(fd int, e *entry, v Version, now time.Time) error {
 	var data []byte
 	if s.decode != nil {
 		var err error
@@ -239,7 +271,7 @@ func (s *scanner) take(fd int, e *entry, v Version, moved bool, now time.Time) e
 		if err := unix.Fstat(fd, &st); err != nil || versionOf(&st) != v {
 			return errHeld
 		}
-		if written, _ := s.lease(fd); written && !moved {
+		if written, _ := s.lease(fd); written && !e.arrived {
 			return errHeld
 		}
 		if age := now.UnixNano() - max(v.Ctime, v.Mtime); age > -int64(racy) && age < int64(racy) && e.seen != v {
@@ -272,10 +304,10 @@ func blank(data []byte) bool {
 	return !slices.ContainsFunc(data, func(c byte) bool { return c != 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n' })
 }
 
-// forgetWatches makes the next scan watch the targets of symbolic links anew: they were watched by an instance that is gone.
+// forgetWatches makes the next scan watch the targets of symbolic links anew: the watcher that did is gone.
 func (s *scanner) forgetWatches() {
 	for _, e := range s.entries {
-		if e.wd = -1; e.link {
+		if e.target = ""; e.link {
 			e.seen = Version{}
 		}
 	}
@@ -287,4 +319,11 @@ func earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

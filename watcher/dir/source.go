@@ -68,7 +68,7 @@ func New(cfg Config) (*Source, error) {
 	s := &Source{cfg: cfg, rules: rules{source: "dir:" + abs, dir: abs, grace: cfg.MassRemovalGrace}}
 	s.loop = loop{
 		scanner: newScanner(abs, isManifest), poll: cfg.Poll, rescan: cfg.Rescan,
-		log: cfg.Log, inotify: newInotify,
+		log: cfg.Log, open: newWatches,
 	}
 	s.loop.scanner.max, s.loop.scanner.decode = cfg.MaxFileSize, s.decode
 	if cfg.StoreDir != "" {

@@ -273,6 +273,28 @@ func TestTheTargetOfASymbolicLinkIsWatched(t *testing.T) {
 	r.want("web=v3")
 }
 
+func TestTwoLinksToOneTargetAreBothWatched(t *testing.T) {
+	r := newRig(t, config(tempDir(t)))
+	target := filepath.Join(t.TempDir(), "target")
+	put(t, target, manifest("web", "v1"))
+	r.want("")
+	must(t, os.Symlink(target, r.path("a.yaml")))
+	must(t, os.Symlink(target, r.path("b.yaml")))
+	r.want("web=v1", "web")
+	must(t, os.Remove(r.path("a.yaml")))
+	r.want("web=v1")
+	r.still(2 * racy)
+	put(t, target, manifest("web", "v2"))
+	r.want("web=v2")
+	must(t, os.Symlink(target+".other", r.path("new")))
+	put(t, target+".other", manifest("web", "v3"))
+	must(t, os.Rename(r.path("new"), r.path("b.yaml")))
+	r.want("web=v3")
+	r.still(2 * racy)
+	put(t, target+".other", manifest("web", "v4"))
+	r.want("web=v4")
+}
+
 func TestADirectoryThatIsALinkMayBeSwapped(t *testing.T) {
 	base := t.TempDir()
 	for _, v := range []string{"v1", "v2"} {
@@ -342,6 +364,7 @@ func TestAnUnmountedDirectoryIsUnknown(t *testing.T) {
 	r := newRig(t, cfg)
 	r.drop2("web.yaml", manifest("web", "v1"))
 	r.want("web=v1")
+	r.still(500 * time.Millisecond) // until nothing but the unmount asks for a look
 	must(t, unix.Unmount(cfg.Dir, unix.MNT_DETACH))
 	r.want("web=v1", "the file system that was mounted here is gone")
 	r.still(2 * cfg.MassRemovalGrace)

@@ -24,7 +24,7 @@ func Watch(ctx context.Context, dir string, match func(name string) bool, log ze
 	if err != nil {
 		return err
 	}
-	l := loop{scanner: newScanner(abs, match), poll: 2 * time.Second, rescan: 10 * time.Second, log: log, inotify: newInotify}
+	l := loop{scanner: newScanner(abs, match), poll: 2 * time.Second, rescan: 10 * time.Second, log: log, open: newWatches}
 	told, faults := map[string]Version{}, map[string]string{}
 	return l.run(ctx, func(lst listing, now time.Time) time.Time {
 		if lst.unknown != nil {
