@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -181,7 +179,7 @@ func (x *execution) run(parent context.Context) error {
 	ctx, fail := context.WithCancelCause(parent)
 	defer fail(nil)
 	if x.stdin != nil {
-		go x.feed() // ends with the caller's stream, at the latest
+		go x.feed(x.r.ns(ctx)) // ends with the caller's stream, at the latest
 	}
 	var side sync.WaitGroup
 	defer side.Wait()
@@ -208,6 +206,7 @@ func (x *execution) run(parent context.Context) error {
 	case e := <-over:
 		if e.err != nil {
 			x.stopReading()
+			copies.Wait()
 		} else {
 			x.silent = x.drain(ctx, &copies)
 		}
@@ -234,11 +233,14 @@ func (x *execution) run(parent context.Context) error {
 }
 
 // feed passes stdin on until it ends. A terminal stays open then: to a shell on it, the end of the input would be a hangup.
-func (x *execution) feed() {
+func (x *execution) feed(ctx context.Context) {
 	_, err := io.Copy(x.stdin, x.c.Stdin)
-	if err == nil && !x.c.TTY {
-		_ = x.stdin.Close()
+	if err != nil || x.c.TTY {
+		return
 	}
+	_ = x.stdin.Close()
+	// The shim holds a writing end of its own.
+	_, _ = x.r.client.TaskService().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: x.id, ExecID: x.name, Stdin: true})
 }
 
 func (x *execution) resize(ctx context.Context) {
@@ -279,23 +281,22 @@ func (o output) copy() error {
 func (x *execution) drain(ctx context.Context, copies *sync.WaitGroup) bool {
 	done := make(chan struct{})
 	go func() { copies.Wait(); close(done) }()
-	quiet := time.NewTimer(drainQuiet)
-	defer quiet.Stop()
-	select {
-	case <-done:
-		return true
-	case <-quiet.C:
-	case <-ctx.Done():
-	}
-	for {
-		// Anything that is in a pipe is read before its deadline is looked at again.
-		if x.empty() || ctx.Err() != nil {
-			x.stopReading()
-		}
+	for silent := 0; ; {
 		select {
 		case <-done:
-			return false
+			return silent < 2
 		case <-time.After(drainQuiet):
+		case <-ctx.Done():
+			x.stopReading()
+			<-done
+			return false
+		}
+		// What the shim has not yet moved into the pipe shows within one look.
+		if silent++; !x.empty() {
+			silent = 0
+		}
+		if silent == 2 {
+			x.stopReading()
 		}
 	}
 }
@@ -306,7 +307,7 @@ func (x *execution) empty() bool {
 		held := 0
 		raw, err := o.fifo.SyscallConn()
 		if err == nil {
-			_ = raw.Control(func(fd uintptr) { held, _ = unix.IoctlGetInt(int(fd), unix.FIONREAD) })
+			_ = raw.Control(func(fd uintptr) { held, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
 		}
 		if held > 0 {
 			return false
@@ -342,13 +343,13 @@ func (x *execution) close() {
 		x.r.forgetExec(x.id, x.name)
 		return
 	}
-	// The shim waits up to 10 s for a pipe that somebody holds.
+	// The shim waits for a pipe that somebody holds, until the request ends.
 	x.r.background.Go(func() { x.r.forgetExec(x.id, x.name) })
 }
 
 // forgetExec makes the shim forget an ended exec.
 func (r *Runtime) forgetExec(id, name string) {
-	ctx, cancel := cleanup(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	_, err := r.client.TaskService().DeleteProcess(r.ns(ctx), &tasks.DeleteProcessRequest{ContainerID: id, ExecID: name})
 	if err != nil {
@@ -371,65 +372,3 @@ func (r *Runtime) ReapExecs(ctx context.Context) {
 		}
 	}
 }
-
-// killTree kills a command of a container: its session, which runc makes for it, and every descendant, again until nobody
-// new is found. A process that left the session and lost its parent is the container's and no longer the command's.
-func killTree(pid int, container string) {
-	if pid <= 0 {
-		return
-	}
-	for range 100 {
-		victims := treeOf(pid, container)
-		if len(victims) == 0 {
-			return
-		}
-		for _, v := range victims {
-			_ = unix.Kill(v, unix.SIGKILL)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
-// treeOf lists the living processes of a command. Only those in the container's cgroup count, so that a PID that was
-// taken by somebody else is never hit.
-func treeOf(pid int, container string) (tree []int) {
-	type process struct{ pid, parent, session int }
-	var all []process
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		n, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		b, err := os.ReadFile("/proc/" + e.Name() + "/stat")
-		// pid (name) state ppid pgrp session …; the name may hold anything.
-		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		if err != nil || len(f) < 4 || f[0] == "Z" || f[0] == "X" {
-			continue
-		}
-		p := process{pid: n}
-		p.parent, _ = strconv.Atoi(f[1])
-		p.session, _ = strconv.Atoi(f[3])
-		all = append(all, p)
-	}
-	in := map[int]bool{pid: true}
-	for grown := true; grown; {
-		grown = false
-		for _, p := range all {
-			if !in[p.pid] && (in[p.parent] || p.session == pid) {
-				in[p.pid], grown = true, true
-			}
-		}
-	}
-	for _, p := range all {
-		if !in[p.pid] {
-			continue
-		}
-		if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.pid)); err == nil && strings.Contains(string(b), container) {
-			tree = append(tree, p.pid)
-		}
-	}
-	return tree
-}
-
-var errNoNetwork = errors.New("the pod has no network")
