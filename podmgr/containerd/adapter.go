@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +75,8 @@ type Runtime struct {
 	index       *index
 	exits       *exits
 
+	// slots bounds how many sandboxes and containers are made at once: more than the cores can carry only makes all late.
+	slots chan struct{}
 	// pauseFile is held while the built-in pause is written.
 	pauseFile sync.Mutex
 	// leased remembers the leases (types.UID) and leased images (leasedImage) that exist, to save database writes.
@@ -102,6 +105,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits()}
+	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))
 	if err := r.open(run); err != nil {
 		stop()
 		if r.engine != nil {
@@ -175,7 +179,7 @@ func (r *Runtime) Address() string { return r.engine.address }
 func (r *Runtime) Logs() *logs.Hub { return r.logs.hub }
 
 // Versions returns the versions of the engine and of the OCI runtime; one that does not answer is empty.
-func (r *Runtime) Versions(ctx context.Context) (engine, runtime string) {
+func (r *Runtime) Versions(ctx context.Context) (engine, oci string) {
 	if r.engine.embedded() {
 		engine = version.Version
 	} else if v, err := r.client.Version(r.ns(ctx)); err == nil {
@@ -186,9 +190,9 @@ func (r *Runtime) Versions(ctx context.Context) (engine, runtime string) {
 		binary = "runc"
 	}
 	if out, err := exec.CommandContext(ctx, binary, "--version").Output(); err == nil {
-		runtime, _, _ = strings.Cut(string(out), "\n")
+		oci, _, _ = strings.Cut(string(out), "\n")
 	}
-	return engine, runtime
+	return engine, oci
 }
 
 // Health says whether the engine answers.
@@ -200,6 +204,16 @@ func (r *Runtime) Health() health.Named {
 		}
 		return nil
 	}}
+}
+
+// slot waits for one of the places for making something; free gives it back.
+func (r *Runtime) slot(ctx context.Context) (free func(), err error) {
+	select {
+	case r.slots <- struct{}{}:
+		return func() { <-r.slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (r *Runtime) ns(ctx context.Context) context.Context {

@@ -204,11 +204,16 @@ func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
 		x.pulls[name] = p
 		go func() {
 			defer cancel()
+			stalled := x.watchStall(run, cancel)
 			p.img, p.err = x.client.Pull(run, name,
 				client.WithResolver(x.registries.resolver(run)),
 				client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
 				client.WithMaxConcurrentDownloads(3),
 				client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(diff.WithSyncFs(true))}))
+			cancel()
+			if <-stalled {
+				p.err = fmt.Errorf("no data came for %s: %w", stallLimit, errdefs.ErrUnavailable)
+			}
 			x.mu.Lock()
 			if x.pulls[name] == p {
 				delete(x.pulls, name)
@@ -234,6 +239,42 @@ func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
 		x.mu.Unlock()
 		return nil, ctx.Err()
 	}
+}
+
+// stallLimit is how long a pull may go on without a byte coming in.
+const stallLimit = 2 * time.Minute
+
+// watchStall cancels a pull that makes no progress; its channel says whether it did, when ctx has ended.
+func (x *images) watchStall(ctx context.Context, cancel func()) <-chan bool {
+	out := make(chan bool, 1)
+	go func() {
+		t := time.NewTicker(stallLimit / 12)
+		defer t.Stop()
+		var last int64
+		since := time.Now()
+		for {
+			select {
+			case <-ctx.Done():
+				out <- false
+				return
+			case <-t.C:
+			}
+			var sum int64
+			all, err := x.client.ContentStore().ListStatuses(ctx)
+			for _, s := range all {
+				sum += s.Offset
+			}
+			switch {
+			case err != nil || sum != last || len(all) == 0 && last != 0:
+				last, since = sum, time.Now()
+			case time.Since(since) > stallLimit && len(all) > 0:
+				out <- true
+				cancel()
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // unreachable says whether err means that no registry answered, as opposed to one that said no.

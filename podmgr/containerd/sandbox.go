@@ -109,6 +109,11 @@ func (r *Runtime) usable(ctx context.Context, p *manifests.Pod) error {
 }
 
 func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
+	free, err := r.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer free()
 	// The sandbox is older than every container that was made for it, also one that is prepared meanwhile.
 	begun := time.Now()
 	uid, dir := p.UID(), r.podState(p.UID())

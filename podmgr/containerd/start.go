@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"edgepod.dev/agent/manifests"
@@ -14,6 +15,7 @@ import (
 	"edgepod.dev/agent/podmgr/volume"
 	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/ttrpc"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -57,13 +59,24 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 		// beside the pause.
 		r.pauses.awaitCreated(ctx, sandboxID(p.UID()))
 	}
+	free, err := r.slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer free()
 	if err := start.run(ctx); err != nil {
-		if ctx.Err() != nil {
-			return err // not the container's fault
+		if ctx.Err() != nil || engineFault(err) {
+			return err // not the container's fault: the same attempt is made again
 		}
 		return &podmgr.ReasonError{Reason: "RunContainerError", Err: start.failed(ctx, err)}
 	}
 	return nil
+}
+
+// engineFault says whether the engine or the shim went away under a start.
+func engineFault(err error) bool {
+	return errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err) ||
+		errors.Is(err, ttrpc.ErrClosed) || strings.Contains(err.Error(), ttrpc.ErrClosed.Error())
 }
 
 func findContainer(p *v1.Pod, name string) *v1.Container {
