@@ -169,6 +169,8 @@ func checkAnnotations(v any) string {
 	m, _ := v.(map[string]any)
 	for _, name := range sortedKeys(m) {
 		switch {
+		case name == AnnotationRestartOnConfigChange && m[name] != "true" && m[name] != "false":
+			return fmt.Sprintf("the annotation %q must be \"true\" or \"false\"", name)
 		case strings.HasPrefix(name, "container.apparmor.security.beta.kubernetes.io/") && m[name] != "unconfined",
 			name == "kubernetes.io/ingress-bandwidth", name == "kubernetes.io/egress-bandwidth":
 			return fmt.Sprintf("the annotation %q is not supported by this version", name)

@@ -30,8 +30,11 @@ func (s Set) writeFiles(name, dir string, files map[string]manifests.File) error
 		return err
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(s.Dirs.config(), &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
-		return fmt.Errorf("%s is not on a tmpfs (%v)", s.Dirs.config(), err)
+	if err := unix.Statfs(s.Dirs.config(), &fs); err != nil {
+		return fmt.Errorf("looking at %s: %w", s.Dirs.config(), err)
+	}
+	if fs.Type != unix.TMPFS_MAGIC {
+		return fmt.Errorf("%s is not on a tmpfs", s.Dirs.config())
 	}
 	if err := mkdirMode(dir, 0o755); err != nil {
 		return err

@@ -81,7 +81,7 @@ func findNFS(ctx context.Context, server string) (addr string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("asking the NFS server %s: %w", server, err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
 		return "", fmt.Errorf("asking the NFS server %s: %w", server, err)

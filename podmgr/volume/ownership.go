@@ -17,7 +17,7 @@ func ownTree(dir string, gid int) error {
 		return fmt.Errorf("opening %s: %w", dir, err)
 	}
 	root := os.NewFile(uintptr(fd), dir)
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("looking at %s: %w", dir, err)
@@ -48,14 +48,14 @@ func ownEntry(parent *os.File, name string, gid int) error {
 	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
 		d := os.NewFile(uintptr(fd), name)
-		defer d.Close()
+		defer func() { _ = d.Close() }()
 		return ownDir(d, gid)
 	}
 	fd, err = unix.Openat(int(parent.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	return ownFile(fd, gid)
 }
 

@@ -43,7 +43,7 @@ func removeTree(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer parent.Close()
+	defer func() { _ = parent.Close() }()
 	r := remover{}
 	if err := r.remove(ctx, parent, filepath.Base(dir), 0); err != nil {
 		return fmt.Errorf("deleting %s: %w", dir, err)
@@ -106,7 +106,7 @@ func (r *remover) try(ctx context.Context, parent *os.File, name string, depth i
 		return fmt.Errorf("opening %q: %w", name, err)
 	}
 	dir := os.NewFile(uintptr(childFD), name)
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	if depth == 0 {
 		r.top = dir
 	}

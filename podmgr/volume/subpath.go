@@ -53,7 +53,7 @@ func (s Set) SubPath(paths map[string]string, c *v1.Container, n int, env []mani
 	if err != nil {
 		return "", fmt.Errorf("subPath of volume %q: %w", m.Name, err)
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	if err := bind(h, target); err != nil {
 		return "", fmt.Errorf("subPath of volume %q: %w", m.Name, err)
 	}
@@ -97,7 +97,7 @@ func openSubPath(root, path string, mayMake bool) (*os.File, error) {
 		return nil, fmt.Errorf("opening the volume: %w", err)
 	}
 	r := os.NewFile(uintptr(fd), root)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	h, err := pathrs.OpenatInRoot(r, path)
 	switch {
 	case err == nil:
@@ -117,7 +117,7 @@ func openSubPath(root, path string, mayMake bool) (*os.File, error) {
 			continue
 		}
 		if h != nil {
-			h.Close()
+			_ = h.Close()
 		}
 		if h, err = makeSubPath(r, path[:i], st.Mode&(0o777|unix.S_ISGID)); err != nil {
 			return nil, hideHost(err)
@@ -135,7 +135,7 @@ func makeSubPath(root *os.File, path string, mode uint32) (*os.File, error) {
 		return nil, err
 	}
 	if err := unix.Fchmod(int(h.Fd()), mode); err != nil {
-		h.Close()
+		_ = h.Close()
 		return nil, err
 	}
 	return h, nil
@@ -209,7 +209,7 @@ func ReadFile(paths map[string]string) func(volume, path string) ([]byte, error)
 		if err != nil {
 			return nil, err
 		}
-		defer h.Close()
+		defer func() { _ = h.Close() }()
 		switch st, err := h.Stat(); {
 		case err != nil:
 			return nil, err
@@ -222,7 +222,7 @@ func ReadFile(paths map[string]string) func(volume, path string) ([]byte, error)
 		if err != nil {
 			return nil, hideHost(err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		return io.ReadAll(io.LimitReader(f, maxEnvFile))
 	}
 }
