@@ -93,8 +93,13 @@ func (r *Runtime) alreadyStarted(ctx context.Context, id string) (bool, error) {
 	c, err := r.client.ContainerService().Get(r.ns(ctx), id)
 	if err == nil {
 		seen, err := r.look(ctx, c)
-		if err != nil || seen.State != podmgr.Created {
-			return err == nil, err
+		if err != nil {
+			return false, err
+		}
+		if seen.State != podmgr.Created {
+			k, _, _, _, _ := owner(c)
+			r.index.addContainer(k, id) // whatever has happened to the index: what is started is seen
+			return true, nil
 		}
 	} else if !errdefs.IsNotFound(err) {
 		return false, fmt.Errorf("reading container %s: %w", id, err)

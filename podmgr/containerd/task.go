@@ -104,10 +104,11 @@ func (r *Runtime) createContainer(ctx context.Context, p *manifests.Pod, id, nam
 	if fs.snapshot != "" {
 		c.Snapshotter, c.SnapshotKey = r.snapshotter, fs.snapshot
 	}
-	r.index.addContainer(p.Key(), id)
 	if _, err := r.client.ContainerService().Create(ctx, c); err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("creating container record: %w", err)
 	}
+	// Only now: Observe takes a container that is in the index and has no record for one that somebody removed.
+	r.index.addContainer(p.Key(), id)
 	return nil
 }
 
