@@ -58,6 +58,9 @@ func (n *Node) Destroy() {
 			_ = syscall.Unmount(m.Mountpoint, syscall.MNT_DETACH)
 		}
 	}
+	for _, dir := range n.runcStates() {
+		_ = os.RemoveAll(dir)
+	}
 	for _, name := range n.links() {
 		if l, err := netlink.LinkByName(name); err == nil {
 			_ = netlink.LinkDel(l)

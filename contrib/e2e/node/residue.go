@@ -38,6 +38,7 @@ func (n *Node) Residue() []string {
 	add("iptables", n.rules()...)
 	add("cgroup", n.cgroups()...)
 	add("file", n.files()...)
+	add("runc", n.runcStates()...)
 	add("containerd", n.engineObjects()...)
 	slices.Sort(out)
 	return out
@@ -99,6 +100,20 @@ func (n *Node) cgroupRoots() []string {
 		roots = append(roots, "/sys/fs/cgroup"+n.CgroupRoot)
 	}
 	return roots
+}
+
+// runcStates are the directories in which runc keeps a container; those of the node's containers name its cgroup.
+func (n *Node) runcStates() []string {
+	var out []string
+	for _, pattern := range []string{"/run/containerd/runc/*/*/state.json", filepath.Join(n.State(), "runc/*/*/state.json")} {
+		files, _ := filepath.Glob(pattern)
+		for _, f := range files {
+			if b, err := os.ReadFile(f); err == nil && strings.Contains(string(b), n.CgroupRoot+"/") {
+				out = append(out, filepath.Dir(f))
+			}
+		}
+	}
+	return out
 }
 
 // files are the addresses that IPAM holds, FIFOs, and directories of pods and their logs.
