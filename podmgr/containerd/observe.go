@@ -30,7 +30,7 @@ func (r *Runtime) Observe(ctx context.Context, k manifests.Key) (podmgr.Observed
 	for _, id := range ids {
 		c, err := r.client.ContainerService().Get(ctx, id)
 		if errdefs.IsNotFound(err) {
-			if !r.pauses.starting(id) {
+			if _, making := r.making.Load(id); !making && !r.pauses.starting(id) {
 				r.lost(ctx, id)
 			}
 			continue

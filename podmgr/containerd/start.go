@@ -30,6 +30,8 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 		return fmt.Errorf("starting container %q: pod %s has none of that name", s.Container, p.Key())
 	}
 	id := containerID(p.UID(), s.Container, s.Attempt)
+	r.making.Store(id, struct{}{})
+	defer r.making.Delete(id)
 	if done, err := r.alreadyStarted(ctx, id); done || err != nil {
 		return err
 	}
