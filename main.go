@@ -360,10 +360,7 @@ func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Sourc
 		s, err := dir.New(dir.Config{
 			Dir: abs, Create: true, MassRemovalGrace: grace, MaxFileSize: manifests.MaxFileSize,
 			StoreDir: filepath.Join(c.String("root"), "manifests", hex.EncodeToString(sum[:8])),
-			Decode: func(file string, data []byte) ([]*manifests.Pod, []manifests.Problem) {
-				return manifests.Decode(file, data, manifests.Options{NodeName: node})
-			},
-			Encode: manifests.Encode, DecodeStored: manifests.DecodeStored, Log: log,
+			Codec: dir.NewCodec(node), Log: log,
 		})
 		if err != nil {
 			return nil, err

@@ -22,5 +22,9 @@
 //	   │  confirmed            ▼  │
 //	   └─────────────────── missing ──more than half at once──▶ on hold (grace, a Problem) ──▶ (none)
 //
+// ConfigMaps and Secrets beside the pods follow the same rules, except that their removal alone is never held up. Each
+// snapshot's pods are bound to the data of those they name (manifests.Bind); a change of that data alone is a new snapshot
+// with the same UIDs.
+//
 // A directory that cannot be read moves no key at all.
 package dir

@@ -44,10 +44,7 @@ func config(dir string) Config {
 	return Config{
 		Dir: dir, Create: true, StoreDir: dir + ".store", Log: zerolog.Nop(), MassRemovalGrace: 300 * time.Millisecond,
 		Rescan: time.Hour, // events have to be enough
-		Decode: func(f string, b []byte) ([]*manifests.Pod, []manifests.Problem) {
-			return manifests.Decode(f, b, manifests.Options{NodeName: "node"})
-		},
-		Encode: manifests.Encode, DecodeStored: manifests.DecodeStored,
+		Codec:  NewCodec("node"),
 	}
 }
 

@@ -1,9 +1,7 @@
 package dir
 
 import (
-	"cmp"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
 
@@ -24,22 +22,22 @@ const (
 	firstWait = 2 * time.Second
 )
 
-// claim is one wanted pod and the file that owns its key.
+// claim is one wanted document and the file that owns its id.
 type claim struct {
-	pod  *manifests.Pod
+	wanted
 	file string // name in the directory
-	// beside lists the problems that the file had when pod was read: a new one may be this pod, broken; one of these
-	// is not.
+	// beside lists the problems that the file had when the document was read: a new one may be this document, broken;
+	// one of these is not.
 	beside []string
 }
 
 // state is what merge remembers. It is never written through: merge returns a new one.
 type state struct {
-	claims map[manifests.Key]claim
+	claims map[id]claim
 	// missing is when the document of a key was first not found.
-	missing map[manifests.Key]time.Time
+	missing map[id]time.Time
 	// hold is until when a key stays wanted although its document is gone together with many others.
-	hold map[manifests.Key]time.Time
+	hold map[id]time.Time
 	// place is the directory in which documents were last found.
 	place place
 	// begun is when the first listing was merged; sent says that a snapshot was made.
@@ -56,9 +54,9 @@ type rules struct {
 	grace  time.Duration
 }
 
-// offer is one document that defines a pod.
+// offer is one document that defines a pod, a ConfigMap or a Secret.
 type offer struct {
-	pod  *manifests.Pod
+	wanted
 	file *file
 }
 
@@ -69,9 +67,9 @@ type merger struct {
 	l          listing
 	now        time.Time
 	byName     map[string]*file
-	offers     map[manifests.Key][]offer
-	chosen     map[manifests.Key]offer
-	kept       map[manifests.Key]bool
+	offers     map[id][]offer
+	chosen     map[id]offer
+	kept       map[id]bool
 	wake       time.Time
 }
 
@@ -80,11 +78,11 @@ type merger struct {
 func merge(prev state, l listing, now time.Time, r rules) (state, *manifests.Snapshot, time.Time) {
 	m := merger{rules: r, prev: prev, l: l, now: now}
 	m.next = state{
-		claims: maps.Clone(prev.claims), missing: map[manifests.Key]time.Time{}, hold: map[manifests.Key]time.Time{},
+		claims: maps.Clone(prev.claims), missing: map[id]time.Time{}, hold: map[id]time.Time{},
 		place: prev.place, begun: prev.begun, sent: prev.sent,
 	}
 	if m.next.claims == nil {
-		m.next.claims = map[manifests.Key]claim{}
+		m.next.claims = map[id]claim{}
 	}
 	if m.next.begun.IsZero() {
 		m.next.begun = now
@@ -115,34 +113,39 @@ func merge(prev state, l listing, now time.Time, r rules) (state, *manifests.Sna
 func (m *merger) unknown() (state, *manifests.Snapshot, time.Time) {
 	m.next.unknown = m.l.unknown.Error()
 	wake := m.now.Add(unknownRetry)
-	if !m.next.sent && len(m.next.claims) == 0 {
+	pods := countPods(m.next.claims)
+	if !m.next.sent && pods == 0 {
 		return m.next, nil, wake
 	}
 	m.next.sent = true
-	return m.next, m.snapshot([]manifests.Problem{unknownProblem(m.dir, m.l.unknown, len(m.next.claims))}), wake
+	return m.next, m.snapshot([]manifests.Problem{unknownProblem(m.dir, m.l.unknown, pods)}), wake
 }
 
 // index finds every document of every file.
 func (m *merger) index() {
-	m.byName, m.offers = map[string]*file{}, map[manifests.Key][]offer{}
-	m.chosen, m.kept = map[manifests.Key]offer{}, map[manifests.Key]bool{}
+	m.byName, m.offers = map[string]*file{}, map[id][]offer{}
+	m.chosen, m.kept = map[id]offer{}, map[id]bool{}
 	for i := range m.l.files {
 		f := &m.l.files[i]
 		m.byName[f.name] = f
-		for _, p := range f.pods {
-			m.offers[p.Key()] = append(m.offers[p.Key()], offer{p, f})
+		for _, p := range f.Pods {
+			m.offers[podID(p.Key())] = append(m.offers[podID(p.Key())], offer{wanted{pod: p}, f})
+		}
+		for _, c := range f.Configs {
+			k := configID(c.ConfigKey)
+			m.offers[k] = append(m.offers[k], offer{wanted{config: c}, f})
 		}
 	}
 }
 
 // settle updates the claims whose documents are here or may be, and returns the keys of the others.
-func (m *merger) settle() []manifests.Key {
-	var gone []manifests.Key
+func (m *merger) settle() []id {
+	var gone []id
 	for _, k := range sortedKeys(m.next.claims) {
 		c := m.next.claims[k]
 		f := m.byName[c.file]
 		own := func(o offer) bool { return o.file == f }
-		same := func(o offer) bool { return o.pod.UID() == c.pod.UID() }
+		same := func(o offer) bool { return o.version() == c.version() }
 		switch {
 		case f != nil && m.take(k, func(o offer) bool { return own(o) && same(o) }):
 		case f != nil && m.take(k, own):
@@ -158,44 +161,45 @@ func (m *merger) settle() []manifests.Key {
 }
 
 // take gives a key to the first offer that fits.
-func (m *merger) take(k manifests.Key, fits func(offer) bool) bool {
+func (m *merger) take(k id, fits func(offer) bool) bool {
 	i := slices.IndexFunc(m.offers[k], fits)
 	if i < 0 {
 		return false
 	}
 	o := m.offers[k][i]
 	m.chosen[k] = o
-	pod := o.pod
-	// The pointer is kept while nothing of the pod changed, so that a comment edited elsewhere is no new snapshot.
-	if old := m.next.claims[k].pod; old != nil && old.Origin == pod.Origin && reflect.DeepEqual(old.Object, pod.Object) {
-		pod = old
+	w := o.wanted
+	// The pointer is kept while nothing of the document changed, so that a comment edited elsewhere is no new snapshot.
+	if old, ok := m.next.claims[k]; ok && old.same(w) {
+		w = old.wanted
 	}
-	m.next.claims[k] = claim{pod: pod, file: o.file.name, beside: labels(o.file)}
+	m.next.claims[k] = claim{wanted: w, file: o.file.name, beside: labels(o.file)}
 	return true
 }
 
 // mayHold says whether a file that does not offer the key may still be meant to define it.
-func (m *merger) mayHold(f *file, k manifests.Key) bool {
+func (m *merger) mayHold(f *file, k id) bool {
 	if f.fault != nil || !f.held.IsZero() || f.empty {
 		return true
 	}
-	return slices.ContainsFunc(f.problems, func(p manifests.Problem) bool { return m.about(p, k) })
+	return slices.ContainsFunc(f.Problems, func(p manifests.Problem) bool { return m.about(p, k) })
 }
 
 // about says whether a problem of the file that owns k may be about k: it names k, or it is new since k was good and
 // names no other pod that is known. A name that was broken by the edit names nothing known.
-func (m *merger) about(p manifests.Problem, k manifests.Key) bool {
-	if p.Pod == k {
+func (m *merger) about(p manifests.Problem, k id) bool {
+	about := problemID(p)
+	if about == k {
 		return true
 	}
-	_, other := m.prev.claims[p.Pod]
+	_, other := m.prev.claims[about]
 	return !other && !slices.Contains(m.next.claims[k].beside, label(p))
 }
 
 // labels lists the problems of a file, sorted.
 func labels(f *file) []string {
 	var ls []string
-	for _, p := range f.problems {
+	for _, p := range f.Problems {
 		ls = append(ls, label(p))
 	}
 	slices.Sort(ls)
@@ -203,11 +207,17 @@ func labels(f *file) []string {
 }
 
 // label tells problems apart without their line, which moves with edits elsewhere in the file.
-func label(p manifests.Problem) string { return p.Pod.String() + " " + p.Field + " " + p.Message }
+func label(p manifests.Problem) string {
+	about := p.Pod.String()
+	if p.Config != (manifests.ConfigKey{}) {
+		about = p.Config.String()
+	}
+	return about + " " + p.Field + " " + p.Message
+}
 
 // remove decides about keys whose documents are gone: not yet, taken over by another document, on hold, or removed.
-func (m *merger) remove(gone []manifests.Key) {
-	var fresh, lost []manifests.Key
+func (m *merger) remove(gone []id) {
+	var fresh, lost []id
 	var newest, oldest time.Time
 	for _, k := range gone {
 		if until := m.prev.hold[k]; !until.IsZero() {
@@ -232,26 +242,49 @@ func (m *merger) remove(gone []manifests.Key) {
 		m.wake = earliest(m.wake, ripe)
 		return
 	}
-	total := len(m.next.claims) - len(m.next.hold)
+	total, lostPods := countPods(m.next.claims), 0
+	for k := range m.next.hold {
+		if k.isPod() {
+			total--
+		}
+	}
 	for _, k := range fresh {
 		delete(m.next.missing, k)
-		if !m.take(k, func(offer) bool { return true }) {
-			lost = append(lost, k)
+		if m.take(k, func(offer) bool { return true }) {
+			continue
+		}
+		lost = append(lost, k)
+		if k.isPod() {
+			lostPods++
 		}
 	}
 	replaced := !m.prev.place.zero() && m.prev.place != m.l.place && len(m.l.files) == 0
-	mass := replaced || total >= guarded && 2*len(lost) > total
+	mass := replaced || total >= guarded && 2*lostPods > total
 	for _, k := range lost {
-		if mass {
+		switch {
+		case mass:
 			m.holdUntil(k, m.now.Add(m.grace))
-		} else {
+		case !k.isPod() && len(m.next.hold) > 0:
+			// Pods that are on hold would not start again without what they name.
+			m.holdUntil(k, m.longestHold())
+		default:
 			delete(m.next.claims, k)
 		}
 	}
 }
 
+// longestHold is the last time until which a document is on hold.
+func (m *merger) longestHold() (until time.Time) {
+	for _, t := range m.next.hold {
+		if t.After(until) {
+			until = t
+		}
+	}
+	return until
+}
+
 // holdUntil keeps a key wanted until then. The look that finds it still gone after that time is the second scan.
-func (m *merger) holdUntil(k manifests.Key, until time.Time) {
+func (m *merger) holdUntil(k id, until time.Time) {
 	if !m.now.Before(until) {
 		delete(m.next.claims, k)
 		return
@@ -285,15 +318,7 @@ func (m *merger) unread() bool {
 }
 
 func (m *merger) snapshot(problems []manifests.Problem) *manifests.Snapshot {
-	s := &manifests.Snapshot{Source: m.source, Problems: problems}
-	for _, k := range sortedKeys(m.next.claims) {
-		s.Pods = append(s.Pods, m.next.claims[k].pod)
-	}
-	return s
+	return &manifests.Snapshot{Source: m.source, Pods: bind(m.next.claims), Problems: problems}
 }
 
-func sortedKeys[V any](in map[manifests.Key]V) []manifests.Key {
-	return slices.SortedFunc(maps.Keys(in), func(a, b manifests.Key) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-}
+func sortedKeys[V any](in map[id]V) []id { return slices.SortedFunc(maps.Keys(in), id.compare) }

@@ -16,7 +16,8 @@ import (
 )
 
 // A look is written as one line per file: "a.yaml web=1 db=2 !api !" means that a.yaml defines web with UID 1 and db with
-// UID 2, has a bad document of the pod api and one without a readable name. "held", "fault", "empty" and "new" (with
+// UID 2, has a bad document of the pod api and one without a readable name; "cm:c=1" and "!cm:c" are a ConfigMap with data
+// and a bad one, and a pod "web=1<c" names the ConfigMap c. "held", "fault", "empty" and "new" (with
 // held: never read) are its states. The result is written the same way: "web=1 db=2 | problem, problem".
 func parseLook(t *testing.T, spec string) listing {
 	t.Helper()
@@ -49,15 +50,21 @@ func parseLook(t *testing.T, spec string) listing {
 				f.fault = &fault{message: "is a FIFO"}
 			case strings.HasPrefix(w, "!"):
 				p := manifests.Problem{Origin: manifests.Origin{File: "/m/" + f.name}, Message: "bad"}
-				if name := w[1:]; strings.HasPrefix(name, ":") {
+				if name := w[1:]; strings.HasPrefix(name, "cm:") {
+					p.Config = manifests.ConfigKey{Kind: manifests.KindConfigMap, Namespace: "default", Name: name[3:]}
+				} else if strings.HasPrefix(name, ":") {
 					p.Message = name[1:]
 				} else if name != "" {
-					p.Pod = key(name)
+					p.Pod = key(name).key
 				}
-				f.problems = append(f.problems, p)
+				f.Problems = append(f.Problems, p)
+			case strings.HasPrefix(w, "cm:"):
+				name, value, _ := strings.Cut(w[3:], "=")
+				f.Configs = append(f.Configs, configMap(t, name, value, f.name))
 			default:
 				name, uid, _ := strings.Cut(w, "=")
-				f.pods = append(f.pods, pod(name, uid, f.name))
+				uid, names, _ := strings.Cut(uid, "<")
+				f.Pods = append(f.Pods, podNaming(name, uid, f.name, names))
 			}
 		}
 		l.files = append(l.files, f)
@@ -68,7 +75,39 @@ func parseLook(t *testing.T, spec string) listing {
 
 var t0 = time.Date(2026, 1, 2, 15, 0, 0, 0, time.UTC)
 
-func key(name string) manifests.Key { return manifests.Key{Namespace: "default", Name: name} }
+func key(name string) id { return podID(manifests.Key{Namespace: "default", Name: name}) }
+
+func configMap(t *testing.T, name, value, file string) *manifests.Config {
+	t.Helper()
+	docs := manifests.DecodeAll("/m/"+file, fmt.Appendf(nil, "{apiVersion: v1, kind: ConfigMap, metadata: {name: %s}, data: {k: %q}}", name, value),
+		manifests.Options{})
+	if len(docs.Configs) != 1 {
+		t.Fatal(docs.Problems)
+	}
+	return docs.Configs[0]
+}
+
+// podNaming is a pod that takes its environment from a ConfigMap, if one is given.
+func podNaming(name, uid, file, configMap string) *manifests.Pod {
+	p := pod(name, uid, file)
+	if configMap != "" {
+		from := v1.EnvFromSource{ConfigMapRef: &v1.ConfigMapEnvSource{LocalObjectReference: v1.LocalObjectReference{Name: configMap}}}
+		p.Object.Spec.Containers = []v1.Container{{EnvFrom: []v1.EnvFromSource{from}}}
+	}
+	return p
+}
+
+// boundTo writes what a pod is bound to, such as "<c=1", "<c" when it is missing.
+func boundTo(p *manifests.Pod) (text string) {
+	for _, r := range manifests.References(p.Object) {
+		text += "<" + r.Name
+		if c := p.Bound.ConfigMap(r.Name); c != nil {
+			v, _ := c.Text("k")
+			text += "=" + v
+		}
+	}
+	return text
+}
 
 func pod(name, uid, file string) *manifests.Pod {
 	return &manifests.Pod{
@@ -84,7 +123,7 @@ func show(s *manifests.Snapshot) string {
 	}
 	var pods, problems []string
 	for _, p := range s.Pods {
-		pods = append(pods, fmt.Sprintf("%s=%s", p.Key().Name, p.UID()))
+		pods = append(pods, fmt.Sprintf("%s=%s%s", p.Key().Name, p.UID(), boundTo(p)))
 	}
 	for _, p := range s.Problems {
 		word := "bad"
@@ -338,9 +377,9 @@ func TestMerge(t *testing.T) {
 
 func TestMergeWithStoredPods(t *testing.T) {
 	stored := func(names ...string) state {
-		st := state{claims: map[manifests.Key]claim{}}
+		st := state{claims: map[id]claim{}}
 		for _, n := range names {
-			st.claims[key(n)] = claim{pod: pod(n, "1", n+".yaml"), file: n + ".yaml"}
+			st.claims[key(n)] = claim{wanted: wanted{pod: pod(n, "1", n+".yaml")}, file: n + ".yaml"}
 		}
 		return st
 	}
@@ -401,7 +440,7 @@ func TestMergeKeepsThePointerOfAPodThatDidNotChange(t *testing.T) {
 		t.Error("the same documents read again are another snapshot")
 	}
 	edited := parseLook(t, "a.yaml web=1")
-	edited.files[0].pods[0].Object.Annotations = map[string]string{"data": "new"}
+	edited.files[0].Pods[0].Object.Annotations = map[string]string{"data": "new"}
 	_, third, _ := merge(st, edited, t0, r)
 	if same(first, third) {
 		t.Error("a pod with the same UID and other data is not another snapshot")
@@ -415,7 +454,7 @@ func TestProblemsOfADirectoryOfJunkAreBounded(t *testing.T) {
 	for i := range 5000 {
 		l.files = append(l.files, file{name: fmt.Sprint(i, ".yaml"), version: Version{Ino: 1}, fault: &fault{message: "bad"}})
 	}
-	l.files[0].pods, l.files[0].fault = nil, &fault{message: "bad"}
+	l.files[0].Pods, l.files[0].fault = nil, &fault{message: "bad"}
 	_, snap, _ := merge(st, l, t0, r)
 	if len(snap.Problems) != maxProblems+1 {
 		t.Fatalf("%d problems", len(snap.Problems))

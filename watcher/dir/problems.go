@@ -61,7 +61,9 @@ func (m *merger) dirProblems() []manifests.Problem {
 	}
 	byTime := map[time.Time][]string{}
 	for _, k := range sortedKeys(m.next.hold) {
-		byTime[m.next.hold[k]] = append(byTime[m.next.hold[k]], k.String())
+		if k.isPod() {
+			byTime[m.next.hold[k]] = append(byTime[m.next.hold[k]], k.key.String())
+		}
 	}
 	for until, names := range byTime {
 		ps = append(ps, manifests.Problem{
@@ -85,7 +87,7 @@ func (m *merger) fileProblems(f *file) []manifests.Problem {
 	switch {
 	case f.fault != nil:
 		ps = append(ps, manifests.Problem{Origin: at, Message: f.fault.message, Hint: f.fault.hint, Kept: len(kept) > 0})
-	case f.empty && len(f.problems) == 0 && f.held.IsZero() && len(kept) > 0:
+	case f.empty && len(f.Problems) == 0 && f.held.IsZero() && len(kept) > 0:
 		ps = append(ps, manifests.Problem{
 			Origin: at, Message: "is empty", Hint: "remove the file if its pods are not wanted any more", Kept: true,
 		})
@@ -104,16 +106,16 @@ func (m *merger) fileProblems(f *file) []manifests.Problem {
 	if f.open {
 		ps = append(ps, manifests.Problem{Origin: at, Message: worldWritable, Hint: "chmod o-w " + at.File})
 	}
-	for _, p := range f.problems {
-		p.Kept = p.Kept || slices.ContainsFunc(kept, func(k manifests.Key) bool { return m.about(p, k) })
+	for _, p := range f.Problems {
+		p.Kept = p.Kept || slices.ContainsFunc(kept, func(k id) bool { return m.about(p, k) })
 		ps = append(ps, p)
 	}
 	return ps
 }
 
 // keptIn lists the keys of the file that are wanted in an earlier version.
-func (m *merger) keptIn(f *file) []manifests.Key {
-	var ks []manifests.Key
+func (m *merger) keptIn(f *file) []id {
+	var ks []id
 	for _, k := range sortedKeys(m.kept) {
 		if m.next.claims[k].file == f.name {
 			ks = append(ks, k)
@@ -143,14 +145,25 @@ func (m *merger) conflicts() []manifests.Problem {
 			if o == won {
 				continue
 			}
-			ps = append(ps, manifests.Problem{
-				Origin: o.pod.Origin, Pod: k, Field: "metadata.name",
-				Message: fmt.Sprintf("conflict: the pod %q is already defined in %s, which keeps running", k, m.next.claims[k].pod.Origin),
-				Hint:    "give one of the two another name, or remove it; this one takes over when the other goes",
-			})
+			ps = append(ps, m.conflict(k, o))
 		}
 	}
 	return ps
+}
+
+// conflict tells of one document whose id belongs to another one.
+func (m *merger) conflict(k id, o offer) manifests.Problem {
+	p := manifests.Problem{Origin: o.origin(), Field: "metadata.name"}
+	owner := m.next.claims[k].origin()
+	if o.config != nil {
+		p.Config = o.config.ConfigKey
+		p.Message = fmt.Sprintf("conflict: the %s is already defined in %s, which stays in use", o.config.ConfigKey, owner)
+	} else {
+		p.Pod = k.key
+		p.Message = fmt.Sprintf("conflict: the pod %q is already defined in %s, which keeps running", k.key, owner)
+	}
+	p.Hint = "give one of the two another name, or remove it; this one takes over when the other goes"
+	return p
 }
 
 // unknownProblem tells that the directory itself cannot be read.

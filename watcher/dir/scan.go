@@ -49,9 +49,8 @@ type file struct {
 	empty   bool // no bytes but white space and NULs
 	fault   *fault
 	// held is when a writer was first seen on a version newer than the one described here; zero when there is none.
-	held     time.Time
-	pods     []*manifests.Pod
-	problems []manifests.Problem
+	held time.Time
+	manifests.Documents
 }
 
 // entry is what the scanner remembers of a name.
@@ -79,7 +78,7 @@ type scanner struct {
 	match func(name string) bool
 	max   int64 // bytes; 0 for any size
 	// decode reads a settled file; nil when only its being there matters.
-	decode func(path string, data []byte) ([]*manifests.Pod, []manifests.Problem)
+	decode func(path string, data []byte) manifests.Documents
 	// lease is replaced in tests to play a file system without leases.
 	lease func(fd int) (written, known bool)
 
@@ -196,7 +195,7 @@ func (s *scanner) look(dirfd int, e *entry, now time.Time, notes *watches) bool 
 		}
 		e.sum = [sha256.Size]byte{}
 		e.fault, e.held, e.retryAt = f, time.Time{}, time.Time{}
-		e.pods, e.problems = nil, nil
+		e.Documents = manifests.Documents{}
 		if f.passing {
 			e.retryAt = now.Add(faultRetry)
 		}
@@ -279,7 +278,7 @@ func (s *scanner) take(fd int, e *entry, v Version, now time.Time) error {
 		}
 		if sum := sha256.Sum256(data); sum != e.sum || e.version == (Version{}) {
 			e.sum, e.empty = sum, blank(data)
-			e.pods, e.problems = s.decode(filepath.Join(s.dir, e.name), data)
+			e.Documents = s.decode(filepath.Join(s.dir, e.name), data)
 		}
 	}
 	e.seen, e.version, e.tries, e.next = v, v, 0, Version{}

@@ -19,7 +19,7 @@ type Config struct {
 	Dir string
 	// Create makes Dir at the start when it does not exist.
 	Create bool
-	// StoreDir keeps the last good version of each pod; it must be this source's own. Empty keeps nothing.
+	// StoreDir keeps the last good version of each pod, ConfigMap and Secret; it must be this source's own. Empty keeps nothing.
 	StoreDir string
 	// MassRemovalGrace is how long the removal of more than half of at least four pods at once waits; 0 stands for 30 s,
 	// a negative value for no wait.
@@ -28,12 +28,31 @@ type Config struct {
 	Poll, Rescan time.Duration
 	// MaxFileSize is the largest manifest in bytes; 0 stands for manifests.MaxFileSize.
 	MaxFileSize int64
-	// Decode turns a file into pods; see manifests.Decode.
-	Decode func(file string, data []byte) ([]*manifests.Pod, []manifests.Problem)
+	Codec
+	Log zerolog.Logger
+}
+
+// Codec is what manifests does for a source.
+type Codec struct {
+	// Decode turns a file into its documents; see manifests.DecodeAll.
+	Decode func(file string, data []byte) manifests.Documents
 	// Encode and DecodeStored write and read one pod for the store; they are inverse to each other.
 	Encode       func(*manifests.Pod) ([]byte, error)
 	DecodeStored func([]byte) (*manifests.Pod, error)
-	Log          zerolog.Logger
+	// EncodeConfig and DecodeStoredConfig do the same for a ConfigMap or Secret.
+	EncodeConfig       func(*manifests.Config) ([]byte, error)
+	DecodeStoredConfig func([]byte) (*manifests.Config, error)
+}
+
+// NewCodec is the Codec of the node.
+func NewCodec(nodeName string) Codec {
+	return Codec{
+		Decode: func(file string, data []byte) manifests.Documents {
+			return manifests.DecodeAll(file, data, manifests.Options{NodeName: nodeName})
+		},
+		Encode: manifests.Encode, DecodeStored: manifests.DecodeStored,
+		EncodeConfig: manifests.EncodeConfig, DecodeStoredConfig: manifests.DecodeStoredConfig,
+	}
 }
 
 // commitDelay gathers the changes of a moment into one wait for the disk.
@@ -72,7 +91,7 @@ func New(cfg Config) (*Source, error) {
 	}
 	s.loop.scanner.max, s.loop.scanner.decode = cfg.MaxFileSize, s.decode
 	if cfg.StoreDir != "" {
-		s.store = &store{dir: cfg.StoreDir, encode: cfg.Encode, decode: cfg.DecodeStored, log: cfg.Log}
+		s.store = &store{dir: cfg.StoreDir, codec: cfg.Codec, log: cfg.Log}
 	}
 	return s, nil
 }
@@ -113,6 +132,9 @@ func (s *Source) step(ctx context.Context, l listing, now time.Time, out chan<- 
 	try := s.store != nil && (s.storeErr == "" || !now.Before(s.retry))
 	if try {
 		s.noteStore(s.store.stage(s.state.claims, s.state.place.mount), now)
+	}
+	if s.sent != nil {
+		keepPointers(snap.Pods, s.sent.Pods)
 	}
 	if s.storeErr != "" {
 		snap.Problems = append(snap.Problems, s.storeProblem())
@@ -180,7 +202,7 @@ func (s *Source) logUnknown(was string) {
 	case is == "":
 		s.cfg.Log.Info().Str("dir", s.cfg.Dir).Msg("the manifest directory can be read again")
 	default:
-		s.cfg.Log.Warn().Str("dir", s.cfg.Dir).Str("reason", is).Int("pods", len(s.state.claims)).
+		s.cfg.Log.Warn().Str("dir", s.cfg.Dir).Str("reason", is).Int("pods", countPods(s.state.claims)).
 			Msg("the manifest directory cannot be read, its pods are kept")
 	}
 }
@@ -205,15 +227,15 @@ func (s *Source) logChange(old, snap *manifests.Snapshot) {
 
 // decode calls Config.Decode and turns a panic of a parser into a problem of that file: input of strangers must not end
 // the agent.
-func (s *Source) decode(path string, data []byte) (pods []*manifests.Pod, problems []manifests.Problem) {
+func (s *Source) decode(path string, data []byte) (docs manifests.Documents) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.cfg.Log.Error().Str("file", path).Interface("panic", r).Msg("decoding a manifest panicked")
-			pods, problems = nil, []manifests.Problem{{
+			docs = manifests.Documents{Problems: []manifests.Problem{{
 				Origin:  manifests.Origin{File: path},
 				Message: fmt.Sprintf("cannot be decoded: the decoder broke (%v)", r),
 				Hint:    "this is a fault of the agent: please report it with the file",
-			}}
+			}}}
 		}
 	}()
 	return s.cfg.Decode(path, data)

@@ -407,7 +407,7 @@ func TestRemovalOfManyWaitsAndIsConfirmed(t *testing.T) {
 func TestAPanicOfTheDecoderIsAProblem(t *testing.T) {
 	cfg := config(tempDir(t))
 	decode := cfg.Decode
-	cfg.Decode = func(f string, b []byte) ([]*manifests.Pod, []manifests.Problem) {
+	cfg.Decode = func(f string, b []byte) manifests.Documents {
 		if strings.Contains(string(b), "boom") {
 			panic("boom")
 		}

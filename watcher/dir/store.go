@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -24,18 +23,20 @@ const (
 	partSuffix    = ".part"
 	corruptSuffix = ".corrupt"
 	storeVersion  = 1
+
+	maxEntryName = 200 // bytes, of the 255 that a file system allows
 )
 
-// store keeps the last good version of each wanted pod on disk, one file per key, and who owns the key. Losing it costs
+// store keeps the last good version of each wanted document on disk, one file per id, and who owns the id. Only root may
+// read it: it holds secrets in the clear, as the manifests do. Losing it costs
 // nothing while the manifests are good. It belongs to the source's goroutine.
 type store struct {
-	dir    string
-	encode func(*manifests.Pod) ([]byte, error)
-	decode func([]byte) (*manifests.Pod, error)
-	log    zerolog.Logger
+	dir   string
+	codec Codec
+	log   zerolog.Logger
 	// claims are as last written, sums what the entries hold, staged what is written beside them.
-	claims       map[manifests.Key]claim
-	sums, staged map[manifests.Key]string
+	claims       map[id]claim
+	sums, staged map[id]string
 	mount        bool
 }
 
@@ -49,15 +50,16 @@ type stored struct {
 	Beside   []string `json:"beside,omitempty"`
 	// Mounted says that the manifest directory was the root of a mount.
 	Mounted bool   `json:"mounted,omitempty"`
-	SHA256  string `json:"sha256"` // of Pod
-	Pod     []byte `json:"pod"`
+	SHA256  string `json:"sha256"` // of Pod or Config
+	Pod     []byte `json:"pod,omitempty"`
+	Config  []byte `json:"config,omitempty"` // a ConfigMap or Secret
 }
 
 // load reads what an earlier agent stored. What cannot be read is set aside with a warning, never an error: the manifests
 // are the truth, this is a copy.
 func (s *store) load() state {
-	st := state{claims: map[manifests.Key]claim{}}
-	s.claims, s.sums, s.staged = map[manifests.Key]claim{}, map[manifests.Key]string{}, map[manifests.Key]string{}
+	st := state{claims: map[id]claim{}}
+	s.claims, s.sums, s.staged = map[id]claim{}, map[id]string{}, map[id]string{}
 	names, err := os.ReadDir(s.dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.log.Warn().Err(err).Str("store", s.dir).Msg("last good versions cannot be read, starting without them")
@@ -74,11 +76,11 @@ func (s *store) load() state {
 			_ = os.Remove(path)
 			continue
 		case err != nil:
-			s.log.Warn().Err(err).Str("file", path).Msg("a stored pod is damaged and set aside")
+			s.log.Warn().Err(err).Str("file", path).Msg("a stored document is damaged and set aside")
 			_ = os.Rename(path, path+corruptSuffix)
 			continue
 		}
-		k := c.pod.Key()
+		k := c.id()
 		st.claims[k] = c
 		st.place.mount = st.place.mount || raw.mounted
 		if part { // written, but not yet made durable: stage and commit do it again
@@ -109,30 +111,43 @@ func (s *store) read(path string) (claim, rawEntry, error) {
 	if e.Version != storeVersion {
 		return claim{}, rawEntry{}, fmt.Errorf("version %d is not known", e.Version)
 	}
-	if sum(e.Pod) != e.SHA256 {
-		return claim{}, rawEntry{}, errors.New("the checksum does not match")
-	}
-	p, err := s.decode(e.Pod)
+	w, err := s.unmarshal(e)
 	if err != nil {
-		return claim{}, rawEntry{}, fmt.Errorf("decoding the pod: %w", err)
+		return claim{}, rawEntry{}, err
 	}
-	if want := s.path(p.Key()); want != strings.TrimSuffix(path, partSuffix) {
-		return claim{}, rawEntry{}, fmt.Errorf("it holds the pod %s, which belongs into %s", p.Key(), want)
+	if want := s.path(w.id()); want != strings.TrimSuffix(path, partSuffix) {
+		return claim{}, rawEntry{}, fmt.Errorf("it holds the %s, which belongs into %s", w.id(), want)
 	}
-	p = &manifests.Pod{Object: p.Object, Origin: manifests.Origin{File: e.Path, Document: e.Document, Line: e.Line}}
-	return claim{pod: p, file: e.File, beside: e.Beside}, rawEntry{b, e.Mounted}, nil
+	return claim{wanted: w, file: e.File, beside: e.Beside}, rawEntry{b, e.Mounted}, nil
+}
+
+// unmarshal reads the document of an entry, which says itself where it stood.
+func (s *store) unmarshal(e stored) (w wanted, err error) {
+	if sum(append(e.Pod, e.Config...)) != e.SHA256 {
+		return w, errors.New("the checksum does not match")
+	}
+	if e.Config != nil {
+		if w.config, err = s.codec.DecodeStoredConfig(e.Config); err != nil {
+			return wanted{}, fmt.Errorf("decoding the object: %w", err)
+		}
+		return w, nil
+	}
+	if w.pod, err = s.codec.DecodeStored(e.Pod); err != nil {
+		return wanted{}, fmt.Errorf("decoding the pod: %w", err)
+	}
+	return w, nil
 }
 
 // stage writes the claims that changed beside the entries, without waiting for the disk: enough for an agent that is
 // killed, not for a power cut. commit makes them durable. Both write nothing when nothing changed.
-func (s *store) stage(claims map[manifests.Key]claim, mount bool) error {
+func (s *store) stage(claims map[id]claim, mount bool) error {
 	for _, k := range sortedKeys(claims) {
 		if old, ok := s.claims[k]; ok && mount == s.mount && old.equal(claims[k]) {
 			continue
 		}
 		b, err := s.marshal(claims[k], mount)
 		if err != nil {
-			return fmt.Errorf("encoding pod %s: %w", k, err)
+			return fmt.Errorf("encoding the %s: %w", k, err)
 		}
 		h := sum(b)
 		if h == s.sums[k] && s.staged[k] == "" || h == s.staged[k] {
@@ -153,7 +168,7 @@ func (s *store) stage(claims map[manifests.Key]claim, mount bool) error {
 }
 
 // pending says whether commit has anything to do.
-func (s *store) pending(claims map[manifests.Key]claim) bool {
+func (s *store) pending(claims map[id]claim) bool {
 	if len(s.staged) > 0 {
 		return true
 	}
@@ -167,7 +182,7 @@ func (s *store) pending(claims map[manifests.Key]claim) bool {
 
 // commit makes what was staged durable and forgets keys that are not claimed any more, so that a power cut leaves each
 // entry in its old or its new version. Files are synced side by side: a journaling file system commits them together.
-func (s *store) commit(claims map[manifests.Key]claim) error {
+func (s *store) commit(claims map[id]claim) error {
 	if !s.pending(claims) {
 		return nil
 	}
@@ -207,25 +222,38 @@ func (s *store) commit(claims map[manifests.Key]claim) error {
 }
 
 func (s *store) marshal(c claim, mount bool) ([]byte, error) {
-	pod, err := s.encode(c.pod)
+	o := c.origin()
+	e := stored{
+		Version: storeVersion, File: c.file, Path: o.File, Document: o.Document, Line: o.Line, Beside: c.beside, Mounted: mount,
+	}
+	var err error
+	if c.config != nil {
+		e.Config, err = s.codec.EncodeConfig(c.config)
+	} else {
+		e.Pod, err = s.codec.Encode(c.pod)
+	}
 	if err != nil {
 		return nil, err
 	}
-	o := c.pod.Origin
-	return json.Marshal(stored{
-		Version: storeVersion, File: c.file, Path: o.File, Document: o.Document, Line: o.Line, Beside: c.beside,
-		Mounted: mount, SHA256: sum(pod), Pod: pod,
-	})
+	e.SHA256 = sum(append(e.Pod, e.Config...))
+	return json.Marshal(e)
 }
 
-// path is the file of a key; neither part of a valid key holds an underscore.
-func (s *store) path(k manifests.Key) string {
-	return filepath.Join(s.dir, k.Namespace+"_"+k.Name+entrySuffix)
+// path is the file of an id; no part of a valid one holds an underscore.
+func (s *store) path(k id) string {
+	name := k.key.Namespace + "_" + k.key.Name
+	if !k.isPod() {
+		name = strings.ToLower(k.kind) + "_" + name
+	}
+	if len(name) > maxEntryName {
+		name = sum([]byte(name))
+	}
+	return filepath.Join(s.dir, name+entrySuffix)
 }
 
 // equal says whether two claims are the same to the store.
 func (c claim) equal(d claim) bool {
-	return c.pod == d.pod && c.file == d.file && slices.Equal(c.beside, d.beside)
+	return c.wanted == d.wanted && c.file == d.file && slices.Equal(c.beside, d.beside)
 }
 
 func sum(b []byte) string {

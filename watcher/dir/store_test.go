@@ -117,15 +117,15 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 
 func TestAVersionIsKnownToTheStoreBeforeItIsDurable(t *testing.T) {
 	open := func(dir string) (*store, state) {
-		s := &store{dir: dir, encode: manifests.Encode, decode: manifests.DecodeStored, log: zerolog.Nop()}
+		s := &store{dir: dir, codec: NewCodec(""), log: zerolog.Nop()}
 		return s, s.load()
 	}
-	decoded := func(app string) map[manifests.Key]claim {
+	decoded := func(app string) map[id]claim {
 		pods, problems := manifests.Decode("/m/web.yaml", []byte(manifest("web", app)), manifests.Options{})
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}
-		return map[manifests.Key]claim{key("web"): {pod: pods[0], file: "web.yaml", beside: []string{"x"}}}
+		return map[id]claim{key("web"): {wanted: wanted{pod: pods[0]}, file: "web.yaml", beside: []string{"x"}}}
 	}
 	app := func(st state) string {
 		if len(st.claims) == 0 {
