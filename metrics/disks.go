@@ -139,7 +139,7 @@ func (d *disks) measureVolumes(ctx context.Context, p *Pod, out *diskUsage) {
 		}
 		// A volume on a filesystem of its own (a tmpfs, a disk) needs no walk.
 		if own, err := mountinfo.Mounted(dir); err == nil && own && !isBindMount(m.fs, out) {
-			m.used = usage{bytes: m.fs.capacity - m.fs.free, inodes: m.fs.inodes - m.fs.inodesFree}
+			m.used = m.fs.used()
 		} else if m.used, err = du(ctx, dir); err != nil {
 			continue
 		}

@@ -127,3 +127,8 @@ func statFilesystem(dir string) (filesystem, error) {
 		inodes: st.Files, inodesFree: st.Ffree,
 	}, nil
 }
+
+// used is all that is taken on it, by whomever.
+func (f filesystem) used() usage {
+	return usage{bytes: f.capacity - f.free, inodes: f.inodes - f.inodesFree}
+}

@@ -57,7 +57,8 @@ type watched struct {
 	spec     info.ContainerSpec
 	specAt   time.Time
 	last     *sample
-	cpu      uint64 // what cpuTime said before the last look
+	lookedAt time.Time
+	cpu      uint64 // what cpuTime said then
 	reported bool   // that it cannot be read
 }
 

@@ -21,10 +21,10 @@ func (h *housekeeper) sample(w *watched, now time.Time, pod *Pod) *sample {
 		w.spec, w.specAt = spec, now
 	}
 	cpu, known := h.cpuTime(w)
-	if known && w.last != nil && cpu == w.cpu && now.Sub(w.last.stats.Timestamp) < idleIntervals*h.config.Housekeeping-h.config.Housekeeping/2 {
+	if known && w.last != nil && cpu == w.cpu && now.Sub(w.lookedAt) < idleIntervals*h.config.Housekeeping-h.config.Housekeeping/2 {
 		return w.last
 	}
-	w.cpu = cpu
+	w.cpu, w.lookedAt = cpu, now
 	stats, err := w.handler.GetStats()
 	if err != nil || stats == nil {
 		if err != nil && w.handler.Exists() && !w.reported {

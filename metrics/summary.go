@@ -29,7 +29,16 @@ func (m *Metrics) Summary(ctx context.Context, onlyCPUAndMemory bool) (*statsapi
 	if s == nil || s.root == nil {
 		return nil, errEarly
 	}
-	b := summaryBuilder{samples: s, disk: m.disks.latest.Load(), brief: onlyCPUAndMemory}
+	b := summaryBuilder{samples: s, disk: m.disks.latest.Load(), brief: onlyCPUAndMemory, now: time.Now()}
+	if !onlyCPUAndMemory { // a call of statfs each, so that eviction thresholds are compared with what is now
+		var err error
+		if b.nodeFs, err = statFilesystem(m.config.Root); err != nil {
+			return nil, err
+		}
+		if b.imageFs, err = statFilesystem(m.config.ImageRoot); err != nil {
+			return nil, err
+		}
+	}
 	out := &statsapi.Summary{Node: b.node(m.config.NodeName, m.started), Pods: []statsapi.PodStats{}}
 	if own := m.housekeeper.own; own != "" {
 		if x := s.byName[own]; x != nil {
@@ -59,9 +68,11 @@ func (m *Metrics) Summary(ctx context.Context, onlyCPUAndMemory bool) (*statsapi
 
 // summaryBuilder turns one look at cgroups and disks into a summary.
 type summaryBuilder struct {
-	samples *samples
-	disk    *diskUsage
-	brief   bool
+	samples         *samples
+	disk            *diskUsage
+	nodeFs, imageFs filesystem
+	now             time.Time
+	brief           bool
 }
 
 func (b summaryBuilder) node(name string, fallback time.Time) statsapi.NodeStats {
@@ -78,9 +89,7 @@ func (b summaryBuilder) node(name string, fallback time.Time) statsapi.NodeStats
 
 // nodeRest adds what the brief summary leaves out.
 func (b summaryBuilder) nodeRest(ctx context.Context, n *statsapi.NodeStats, images func(context.Context) (Images, error)) error {
-	n.Fs = fsStatsOf(b.disk.at, b.disk.node, usage{
-		bytes: b.disk.node.capacity - b.disk.node.free, inodes: b.disk.node.inodes - b.disk.node.inodesFree,
-	})
+	n.Fs = fsStatsOf(b.now, b.nodeFs, b.nodeFs.used())
 	n.Rlimit = rlimitStats()
 	var image usage
 	if images != nil {
@@ -90,13 +99,13 @@ func (b summaryBuilder) nodeRest(ctx context.Context, n *statsapi.NodeStats, ima
 		}
 		image.bytes = uint64(max(sum.Bytes, 0))
 	}
-	imageFs := fsStatsOf(b.disk.at, b.disk.image, image)
-	imageFs.InodesUsed = ptr(b.disk.image.inodes - b.disk.image.inodesFree)
+	imageFs := fsStatsOf(b.now, b.imageFs, image)
+	imageFs.InodesUsed = ptr(b.imageFs.used().inodes)
 	var layers usage
 	for _, u := range b.disk.layers {
 		layers = layers.add(u)
 	}
-	n.Runtime = &statsapi.RuntimeStats{ImageFs: imageFs, ContainerFs: fsStatsOf(b.disk.at, b.disk.image, layers)}
+	n.Runtime = &statsapi.RuntimeStats{ImageFs: imageFs, ContainerFs: fsStatsOf(b.now, b.imageFs, layers)}
 	return nil
 }
 

@@ -39,8 +39,8 @@ func (b summaryBuilder) pod(p *Pod) (statsapi.PodStats, bool) {
 		if !b.brief {
 			processes += processCount(x)
 			layer, logs := b.disk.layers[x.entry.id], b.disk.logs[logKey{uid, c.Name}]
-			cs.Rootfs = fsStatsOf(b.disk.at, b.disk.image, layer)
-			cs.Logs = fsStatsOf(b.disk.at, b.disk.node, logs)
+			cs.Rootfs = fsStatsOf(b.disk.at, b.imageFs, layer)
+			cs.Logs = fsStatsOf(b.disk.at, b.nodeFs, logs)
 			ephemeral = ephemeral.add(layer).add(logs)
 		}
 		out.Containers = append(out.Containers, cs)
@@ -54,7 +54,7 @@ func (b summaryBuilder) pod(p *Pod) (statsapi.PodStats, bool) {
 			ephemeral = ephemeral.add(v.used)
 		}
 	}
-	out.EphemeralStorage = fsStatsOf(b.disk.at, b.disk.node, ephemeral)
+	out.EphemeralStorage = fsStatsOf(b.disk.at, b.nodeFs, ephemeral)
 	out.ProcessStats = &statsapi.ProcessStats{ProcessCount: &processes}
 	return out, true
 }

@@ -61,6 +61,9 @@ type textFamily struct {
 	help, kind string
 	lines      []byte
 	size       int // of lines, in bytes
+	// devices are the series with a device that are there already. cAdvisor shows the I/O of a device twice where it is a
+	// filesystem, too: from the cgroup, and then from the filesystem, which for a container is 0. The first is the right one.
+	devices map[string]struct{}
 }
 
 // sizes is a text of the same families without their lines.
@@ -120,11 +123,24 @@ func (t *text) add(m prometheus.Metric) error {
 		}
 		t.families[strings.Clone(name)] = f
 	}
-	f.lines = appendLine(f.lines, name, &d, value)
+	before := len(f.lines)
+	f.lines = appendSeries(f.lines, name, &d)
+	if slices.ContainsFunc(d.Label, func(l *dto.LabelPair) bool { return l.GetName() == "device" }) {
+		series := string(f.lines[before:])
+		if _, twice := f.devices[series]; twice {
+			f.lines = f.lines[:before]
+			return nil
+		}
+		if f.devices == nil {
+			f.devices = map[string]struct{}{}
+		}
+		f.devices[series] = struct{}{}
+	}
+	f.lines = appendValue(f.lines, &d, value)
 	return nil
 }
 
-func appendLine(b []byte, name string, d *dto.Metric, value float64) []byte {
+func appendSeries(b []byte, name string, d *dto.Metric) []byte {
 	b = append(b, name...)
 	for i, l := range d.Label {
 		b = append(b, ",{"[b2i(i == 0)])
@@ -135,6 +151,10 @@ func appendLine(b []byte, name string, d *dto.Metric, value float64) []byte {
 	if len(d.Label) > 0 {
 		b = append(b, '}')
 	}
+	return b
+}
+
+func appendValue(b []byte, d *dto.Metric, value float64) []byte {
 	b = append(b, ' ')
 	switch {
 	case math.IsInf(value, 1):
