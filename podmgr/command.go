@@ -24,4 +24,6 @@ type TerminalSize struct{ Width, Height uint16 }
 // ExitError says that a command ran and ended with a code other than 0.
 type ExitError struct{ Code int }
 
-func (e *ExitError) Error() string { return fmt.Sprintf("command terminated with exit code %d", e.Code) }
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("command terminated with exit code %d", e.Code)
+}

@@ -1,18 +1,28 @@
-// Package server is how others see and touch the agent: HTTP over a unix socket that only root can open.
+// Package server is how others see and touch the agent: one tree of HTTP handlers behind two doors. The unix socket can
+// be opened by root alone, who may do everything. The TLS door (RunTLS) is shut until somebody could be let in; there each
+// route asks for one Action.
 //
-//	GET    /healthz                                   "ok"
-//	GET    /version                                   Version
-//	GET    /pods[?watch=true]                         v1.PodList with full status, or Kubernetes watch events
-//	GET    /runningpods/                              v1.PodList of what runs, names and images only
-//	GET    /problems                                  []Problem, what is wrong in the manifests
-//	GET    /events[?namespace=&name=&watch=true]      v1.EventList, or watch events
-//	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]
-//	GET    /images                                    []podmgr.Image
-//	POST   /images/pull?ref=                          podmgr.ImageLine after podmgr.ImageLine
-//	POST   /images/import                             the same; the body is an OCI or docker archive
-//	DELETE /images?ref=[&force=true]                  409 while a wanted pod names it
+//	GET    /healthz[/{part}][?verbose]                 "ok"; open on the loopback address, else read
+//	GET    /version                                    read         Version
+//	GET    /pods[?watch=true]                          read         v1.PodList with full status, or Kubernetes watch events
+//	GET    /runningpods/                               read         v1.PodList of what runs, names and images only
+//	GET    /problems                                   read         []Problem, what is wrong in the manifests
+//	GET    /events[?namespace=&name=&watch=true]       read         v1.EventList, or watch events
+//	GET    /configz                                    read         {"agent": the configuration}
+//	GET    /images                                     read         []podmgr.Image
+//	POST   /images/pull?ref=                           admin        podmgr.ImageLine after podmgr.ImageLine
+//	POST   /images/import                              admin        the same; the body is an OCI or docker archive
+//	DELETE /images?ref=[&force=true]                   admin        409 while a wanted pod names it
+//	POST   /restart/{namespace}/{pod}[?container=]     admin        202; the containers end and are started again
+//	GET    /logs/{path}                                admin        files of /var/log
+//	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]   logs
+//	*      /exec/{namespace}/{pod}[/{uid}]/{container}?command=&input=&output=&error=&tty=     exec         SPDY or WebSocket
+//	*      /run/{namespace}/{pod}[/{uid}]/{container}?cmd=                                     exec         the output
+//	*      /attach/{namespace}/{pod}[/{uid}]/{container}?input=&output=&error=                 attach       SPDY or WebSocket
+//	*      /portForward/{namespace}/{pod}[/{uid}]                                              portforward  SPDY, also in a WebSocket
 //
-// Paths and encodings are the kubelet's where it has them. Errors are Kubernetes metav1.Status objects.
+// More routes are added with Handle. Paths and encodings are the kubelet's where it has them. Errors are Kubernetes
+// metav1.Status objects.
 //
 // The server owns nothing: it reads the board, the images and the logs through small interfaces.
 package server

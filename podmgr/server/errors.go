@@ -24,12 +24,25 @@ func (e *apiError) Error() string { return e.message }
 func badRequest(message string) error { return &apiError{http.StatusBadRequest, message} }
 func notFound(message string) error   { return &apiError{http.StatusNotFound, message} }
 func conflict(message string) error   { return &apiError{http.StatusConflict, message} }
+func forbidden(message string) error  { return &apiError{http.StatusForbidden, message} }
+func tooMany(message string) error    { return &apiError{http.StatusTooManyRequests, message} }
+
+// notHere answers for what this agent was built or started without.
+func notHere(what string) error {
+	return &apiError{http.StatusNotImplemented, what + " is not available"}
+}
 
 // reason is the Kubernetes reason for an HTTP status.
 func reason(code int) metav1.StatusReason {
 	switch code {
 	case http.StatusBadRequest:
 		return metav1.StatusReasonBadRequest
+	case http.StatusUnauthorized:
+		return metav1.StatusReasonUnauthorized
+	case http.StatusForbidden:
+		return metav1.StatusReasonForbidden
+	case http.StatusTooManyRequests:
+		return metav1.StatusReasonTooManyRequests
 	case http.StatusNotFound:
 		return metav1.StatusReasonNotFound
 	case http.StatusMethodNotAllowed:
@@ -64,6 +77,9 @@ func writeError(w http.ResponseWriter, err error) {
 		b = []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if code == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(code)
 	_, _ = w.Write(append(b, '\n'))
 }

@@ -40,6 +40,14 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		writeError(w, notFound(fmt.Sprintf("container %q in pod %q has no log of attempt %d", container, k.Name, attempt)))
 		return
 	}
+	if o.Follow {
+		release, err := s.followers.take(k)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer release()
+	}
 	out := &flusher{w: w, flush: http.NewResponseController(w).Flush}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if o.Follow {

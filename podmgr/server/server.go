@@ -2,14 +2,18 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
+	"sync"
 	"time"
 
+	"edgepod.dev/agent/health"
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
@@ -35,7 +39,16 @@ type Logs interface {
 	Read(ctx context.Context, w io.Writer, path string, o logs.ReadOptions, alive func() bool) error
 }
 
-// Config is what a Server serves. All of it must be set.
+// Containers is what the server may do to containers and pods that run.
+type Containers interface {
+	// Exec runs a command in a container and returns when it has ended: *podmgr.ExitError for an exit code other than 0.
+	// When ctx ends it kills the command with everything it started.
+	Exec(ctx context.Context, id string, c podmgr.Command) error
+	// PortForward connects stream with a port of a pod until both have ended, one fails or ctx ends.
+	PortForward(ctx context.Context, p *manifests.Pod, port int32, stream io.ReadWriteCloser) error
+}
+
+// Config is what a Server serves. What is nil is answered with 501; Board, Images, Logs, Version and Healthy must be set.
 type Config struct {
 	Board  Board
 	Images podmgr.Images
@@ -44,60 +57,171 @@ type Config struct {
 	Version func(ctx context.Context) Version
 	// Healthy returns an error when the agent is not well.
 	Healthy func(ctx context.Context) error
+	// Checks are the parts of /healthz.
+	Checks     []health.Named
+	Containers Containers
+	// Restart ends a container of a pod, or all with "", so that they are started again; it does not wait for that.
+	Restart func(ctx context.Context, k manifests.Key, container string) error
+	// Configz returns the agent's configuration, for JSON. It must hold no secrets.
+	Configz func() any
+	// HostLogs is the directory behind /logs/, "/var/log".
+	HostLogs string
 	// NodeName is the source of events.
 	NodeName string
 	Log      zerolog.Logger
 }
 
-// Server answers requests; it has no state.
+// Server answers requests. Apart from counts of what goes on it has no state.
 type Server struct {
 	Config
-	mux *http.ServeMux
+	mux     *http.ServeMux
+	actions map[string]Action // by pattern; written before it serves
+
+	streams   *quota // execs and attaches
+	forwards  *quota // connections that forward ports
+	followers *quota // of logs
 }
 
-// Bounds of a connection. There is no write timeout, because logs and watches are open as long as somebody looks.
+// Bounds of a connection. Logs and watches are open as long as somebody looks, so each write has a deadline of its own.
 const (
 	readHeaderTimeout = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
 	maxBody           = 64 << 10 // of requests other than an import
 	goodbye           = 3 * time.Second
+	readTimeout       = 15 * time.Second // for the whole of such a body
+	writeTimeout      = 30 * time.Second // for one write
 )
 
 // New returns a server for c.
 func New(c Config) *Server {
-	s := &Server{Config: c, mux: http.NewServeMux()}
-	for pattern, h := range map[string]http.HandlerFunc{
-		"GET /healthz":     s.healthz,
-		"GET /version":     s.version,
-		"GET /pods":        s.pods,
-		"GET /runningpods": s.runningPods,
+	s := &Server{
+		Config: c, mux: http.NewServeMux(), actions: map[string]Action{},
+		streams: newQuota(maxStreams, maxStreamsPerPod), forwards: newQuota(maxForwards, maxForwardsPerPod),
+		followers: newQuota(maxFollowers, maxFollowersPerPod),
+	}
+	for _, r := range []struct {
+		pattern string
+		action  Action
+		handler http.HandlerFunc
+	}{
+		{"GET /healthz", open, s.healthz},
+		{"GET /healthz/{part}", open, s.healthz},
+		{"GET /version", Read, s.version},
+		{"GET /pods", Read, s.pods},
+		{"GET /pods/{$}", Read, s.pods},
+		{"GET /runningpods", Read, s.runningPods},
 		// The kubelet serves it with a slash at the end.
-		"GET /runningpods/{$}": s.runningPods,
-		"GET /problems":        s.problems,
-		"GET /events":          s.events,
-		"GET /images":          s.listImages,
-		"POST /images/pull":    s.pullImage,
-		"POST /images/import":  s.importImages,
-		"DELETE /images":       s.removeImage,
-		"GET /containerLogs/{namespace}/{pod}/{container}": s.containerLogs,
+		{"GET /runningpods/{$}", Read, s.runningPods},
+		{"GET /problems", Read, s.problems},
+		{"GET /events", Read, s.events},
+		{"GET /configz", Read, s.configz},
+		{"GET /images", Read, s.listImages},
+		{"POST /images/pull", Admin, s.pullImage},
+		{"POST /images/import", Admin, s.importImages},
+		{"DELETE /images", Admin, s.removeImage},
+		{"POST /restart/{namespace}/{pod}", Admin, s.restart},
+		{"GET /containerLogs/{namespace}/{pod}/{container}", ReadLogs, s.containerLogs},
+		{"GET /logs/{path...}", Admin, s.hostLogs},
+		{"/exec/{namespace}/{pod}/{container}", Exec, s.exec},
+		{"/exec/{namespace}/{pod}/{uid}/{container}", Exec, s.exec},
+		{"/run/{namespace}/{pod}/{container}", Exec, s.run},
+		{"/run/{namespace}/{pod}/{uid}/{container}", Exec, s.run},
+		{"/attach/{namespace}/{pod}/{container}", Attach, s.attach},
+		{"/attach/{namespace}/{pod}/{uid}/{container}", Attach, s.attach},
+		{"/portForward/{namespace}/{pod}", PortForward, s.portForward},
+		{"/portForward/{namespace}/{pod}/{uid}", PortForward, s.portForward},
 	} {
-		s.mux.HandleFunc(pattern, h)
+		s.Handle(r.pattern, r.action, r.handler)
 	}
 	return s
 }
 
-// ServeHTTP answers one request.
+// Handle serves h under a pattern of http.ServeMux to callers who may do a. It must be called before the server runs.
+func (s *Server) Handle(pattern string, a Action, h http.Handler) {
+	s.mux.Handle(pattern, h)
+	s.actions[pattern] = a
+}
+
+// actionOf is the action of the route that a request takes; empty when no route matches.
+func (s *Server) actionOf(r *http.Request) Action {
+	_, pattern := s.mux.Handler(r)
+	return s.actions[pattern]
+}
+
+// ServeHTTP answers a request of somebody who may do everything: the one who can open the socket.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/images/import" {
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	s.serve(w, r, Caller{Name: "socket"})
+}
+
+// callerKey is where a request's context holds its Caller.
+type callerKey struct{}
+
+// serve answers one request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, c Caller) {
+	out := &patient{ResponseWriter: w, controller: http.NewResponseController(w)}
+	defer s.recovered(out, r)
+	_, pattern := s.mux.Handler(r)
+	// A request of our own: net/http looks at the body of its own to see whether to wait for the rest of it.
+	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+	if pattern != "POST /images/import" {
+		r.Body = http.MaxBytesReader(out, r.Body, maxBody)
+		if r.ContentLength != 0 {
+			// Only with a body: without one net/http itself reads, and would take the deadline for the client's end.
+			_ = out.controller.SetReadDeadline(time.Now().Add(readTimeout))
+		}
 	}
-	if _, pattern := s.mux.Handler(r); pattern == "" {
-		s.unknown(w, r)
+	if pattern == "" {
+		s.unknown(out, r)
 		return
 	}
-	s.mux.ServeHTTP(w, r)
+	s.mux.ServeHTTP(out, r)
 }
+
+// recovered keeps a fault of one handler from everybody else.
+func (s *Server) recovered(w *patient, r *http.Request) {
+	switch p := recover(); {
+	case p == nil:
+	case p == any(http.ErrAbortHandler), w.begun:
+		if p != any(http.ErrAbortHandler) {
+			s.Log.Error().Any("panic", p).Str("path", r.URL.Path).Bytes("stack", debug.Stack()).Msg("serving")
+		}
+		panic(http.ErrAbortHandler) // what was begun must not look whole
+	default:
+		s.Log.Error().Any("panic", p).Str("path", r.URL.Path).Bytes("stack", debug.Stack()).Msg("serving")
+		writeError(w, errors.New("internal error"))
+	}
+}
+
+// patient is a ResponseWriter that waits a bounded time for a client that does not read.
+type patient struct {
+	http.ResponseWriter
+	controller *http.ResponseController
+	begun      bool
+}
+
+func (p *patient) WriteHeader(code int) {
+	p.begun = true
+	p.ResponseWriter.WriteHeader(code)
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	p.begun = true
+	p.extend()
+	return p.ResponseWriter.Write(b)
+}
+
+// FlushError is called by http.ResponseController.
+func (p *patient) FlushError() error {
+	p.begun = true
+	p.extend()
+	return p.controller.Flush()
+}
+
+func (p *patient) extend() { _ = p.controller.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+
+// Unwrap is called by http.ResponseController.
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // unknown answers what no pattern matches, with the status and headers that the mux would give.
 func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
@@ -118,19 +242,37 @@ func (m *muted) Write(p []byte) (int, error) { return len(p), nil }
 
 // Run serves l until ctx ends; it ends open streams and closes l then.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	if err := s.serveHTTP(ctx, l, s, nil); err != nil {
+		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// joinKey is where a request's context holds what waits for connections that were taken over.
+type joinKey struct{}
+
+// serveHTTP serves l with h until ctx ends, and returns when every handler has. Conns may be nil.
+func (s *Server) serveHTTP(ctx context.Context, l net.Listener, h http.Handler, conns *connections) error {
+	var taken sync.WaitGroup // connections that were taken over, which net/http does not wait for
+	base := context.WithValue(ctx, joinKey{}, &taken)
 	hs := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: readHeaderTimeout,
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout, // bounds TLS handshakes too
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          newErrorLog(s.Log),
+		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+	if conns != nil {
+		hs.ConnState = conns.state
+		hs.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
 	}
 	served := make(chan error, 1)
 	go func() { served <- hs.Serve(l) }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+		return err
 	case <-ctx.Done():
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
@@ -138,19 +280,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	if err := hs.Shutdown(last); err != nil {
 		_ = hs.Close()
 	}
+	taken.Wait() // their contexts have ended, and with them what they do
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", l.Addr(), err)
+		return err
 	}
 	return nil
-}
-
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
-	if err := s.Healthy(r.Context()); err != nil {
-		writeError(w, &apiError{code: http.StatusServiceUnavailable, message: err.Error()})
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, "ok")
 }
 
 func (s *Server) version(w http.ResponseWriter, r *http.Request) {
