@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
+	remoteserrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -117,7 +118,7 @@ func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy
 	if res.Pulled {
 		res.Bytes, _ = img.Size(ctx)
 	}
-	if err := r.keepImage(ctx, p.UID(), i); err != nil {
+	if err := r.keepImage(ctx, p, i); err != nil {
 		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
 	}
 	return res, nil
@@ -287,11 +288,10 @@ func unreachable(err error) bool {
 	if errors.As(err, &netErr) || errors.As(err, &urlErr) || errors.As(err, &dnsErr) || errdefs.IsUnavailable(err) {
 		return true
 	}
-	// An answer of a registry or a proxy that is itself in trouble.
-	for _, status := range []string{"500 ", "502 ", "503 ", "504 ", "429 "} {
-		if strings.Contains(err.Error(), "status: "+status) || strings.Contains(err.Error(), "status code: "+strings.TrimSpace(status)) {
-			return true
-		}
+	var answer remoteserrors.ErrUnexpectedStatus
+	if errors.As(err, &answer) {
+		// A registry or a proxy that is itself in trouble.
+		return answer.StatusCode >= http.StatusInternalServerError || answer.StatusCode == http.StatusTooManyRequests
 	}
 	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"edgepod.dev/agent/manifests"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,9 +17,14 @@ type leasedImage struct {
 }
 
 // withLease makes what is created under the returned context belong to the pod's lease, so that containerd's garbage
-// collector never takes it before Forget deletes the lease.
-func (r *Runtime) withLease(ctx context.Context, uid types.UID) (context.Context, error) {
+// collector never takes it before Forget deletes the lease. The pod's directory is there before the lease: by it the
+// pod is known to have something to forget.
+func (r *Runtime) withLease(ctx context.Context, p *manifests.Pod) (context.Context, error) {
 	ctx = r.ns(ctx)
+	uid := p.UID()
+	if err := r.makePodDir(p.Key(), uid); err != nil {
+		return ctx, err
+	}
 	if _, known := r.leased.Load(uid); !known {
 		_, err := r.client.LeasesService().Create(ctx, leases.WithID(leaseID(uid)), leases.WithLabels(map[string]string{labelPodUID: string(uid)}))
 		if err != nil && !errdefs.IsAlreadyExists(err) {
@@ -30,12 +36,13 @@ func (r *Runtime) withLease(ctx context.Context, uid types.UID) (context.Context
 }
 
 // keepImage holds an image's content and root filesystem for a pod, even when somebody removes its name.
-func (r *Runtime) keepImage(ctx context.Context, uid types.UID, i *image) error {
+func (r *Runtime) keepImage(ctx context.Context, p *manifests.Pod, i *image) error {
+	uid := p.UID()
 	k := leasedImage{uid, i.target.String()}
 	if _, known := r.leased.Load(k); known {
 		return nil
 	}
-	if _, err := r.withLease(ctx, uid); err != nil {
+	if _, err := r.withLease(ctx, p); err != nil {
 		return err
 	}
 	lease := leases.Lease{ID: leaseID(uid)}

@@ -18,8 +18,9 @@ import (
 
 // pauses knows the pause starts that go on at this moment.
 type pauses struct {
-	mu sync.Mutex
-	m  map[string]*pauseStart
+	mu     sync.Mutex
+	m      map[string]*pauseStart
+	failed map[string]bool // whose last start failed
 }
 
 // pauseStart is one start of a pause: shim is closed when the pod's shim can be used, created when the pause's process
@@ -29,9 +30,11 @@ type pauseStart struct {
 	created chan struct{}
 	done    chan struct{}
 	err     error
+	// again says that the start before this one failed: this one is waited for to the end, so that its failure is told.
+	again bool
 }
 
-func newPauses() *pauses { return &pauses{m: map[string]*pauseStart{}} }
+func newPauses() *pauses { return &pauses{m: map[string]*pauseStart{}, failed: map[string]bool{}} }
 
 // begin returns the start of id that goes on, or a new one that the caller has to run.
 func (p *pauses) begin(id string) (s *pauseStart, mine bool) {
@@ -40,7 +43,7 @@ func (p *pauses) begin(id string) (s *pauseStart, mine bool) {
 	if s, ok := p.m[id]; ok {
 		return s, false
 	}
-	s = &pauseStart{shim: make(chan struct{}), created: make(chan struct{}), done: make(chan struct{})}
+	s = &pauseStart{again: p.failed[id], shim: make(chan struct{}), created: make(chan struct{}), done: make(chan struct{})}
 	p.m[id] = s
 	return s, true
 }
@@ -49,6 +52,10 @@ func (p *pauses) end(id string, s *pauseStart) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.m, id)
+	delete(p.failed, id)
+	if s.err != nil {
+		p.failed[id] = true
+	}
 	close(s.done)
 }
 
@@ -67,6 +74,13 @@ func (p *pauses) waitFor(id string) {
 	if s != nil {
 		<-s.done
 	}
+}
+
+// forget drops what is known of a sandbox that is gone.
+func (p *pauses) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failed, id)
 }
 
 // wait waits until no start goes on at all.
@@ -104,12 +118,17 @@ func (r *Runtime) ensurePause(ctx context.Context, p *manifests.Pod, own wantedN
 			}
 		})
 	}
+	shim := s.shim
+	if s.again {
+		shim = nil
+	}
 	select {
-	case <-s.shim:
+	case <-shim:
 		return nil
 	case <-s.done:
 		return s.err
 	case <-ctx.Done():
+		<-s.done // what it makes must be seen by whoever cancelled
 		return ctx.Err()
 	}
 }
@@ -144,7 +163,7 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 			return err
 		}
 	}
-	ctx, err = r.withLease(ctx, p.UID())
+	ctx, err = r.withLease(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -258,6 +258,11 @@ func (r *Runtime) dropSandboxRecord(ctx context.Context, id string) error {
 
 // Forget implements podmgr.Runtime.
 func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) error {
+	id := sandboxID(uid)
+	r.pauses.waitFor(id)
+	if _, err := r.client.ContainerService().Get(r.ns(ctx), id); !errdefs.IsNotFound(err) {
+		return fmt.Errorf("forgetting pod %s: its sandbox is still there", k)
+	}
 	for _, step := range []func() error{
 		func() error { return removeTree(r.podState(uid)) },
 		func() error { return r.cgroups.remove(uid) },
@@ -269,6 +274,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 			return fmt.Errorf("forgetting pod %s: %w", k, err)
 		}
 	}
+	r.pauses.forget(id)
 	r.index.removeUID(k, uid)
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"edgepod.dev/agent/podmgr/volume"
 	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/ttrpc"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -35,10 +34,7 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	if done, err := r.alreadyStarted(ctx, id); done || err != nil {
 		return err
 	}
-	if err := r.makePodDir(p.Key(), p.UID()); err != nil {
-		return err
-	}
-	ctx, err := r.withLease(ctx, p.UID())
+	ctx, err := r.withLease(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -68,17 +64,17 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	defer free()
 	if err := start.run(ctx); err != nil {
 		if ctx.Err() != nil || engineFault(err) {
-			return err // not the container's fault: the same attempt is made again
+			return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err} // the same attempt is made again
 		}
 		return &podmgr.ReasonError{Reason: "RunContainerError", Err: start.failed(ctx, err)}
 	}
 	return nil
 }
 
-// engineFault says whether the engine or the shim went away under a start.
+// engineFault says whether the engine, the shim or the machine failed under a start, and not the container: what the OCI
+// runtime refuses is the container's, and the shim says so.
 func engineFault(err error) bool {
-	return errdefs.IsUnavailable(err) || errdefs.IsCanceled(err) || errdefs.IsDeadlineExceeded(err) ||
-		errors.Is(err, ttrpc.ErrClosed) || strings.Contains(err.Error(), ttrpc.ErrClosed.Error())
+	return !strings.Contains(err.Error(), "OCI runtime")
 }
 
 func findContainer(p *v1.Pod, name string) *v1.Container {

@@ -88,7 +88,10 @@ func (r *Runtime) createContainer(ctx context.Context, p *manifests.Pod, id, nam
 	if err != nil {
 		return fmt.Errorf("encoding the OCI spec: %w", err)
 	}
-	anyOptions, err := typeurl.MarshalAny(&options.Options{BinaryName: r.cfg.OCIRuntime, SystemdCgroup: r.cgroups.systemd})
+	anyOptions, err := typeurl.MarshalAny(&options.Options{
+		BinaryName: r.cfg.OCIRuntime, SystemdCgroup: r.cgroups.systemd,
+		Root: filepath.Join(r.cfg.State, "runc"), // not shared with another agent, and gone after a reboot
+	})
 	if err != nil {
 		return fmt.Errorf("encoding runtime options: %w", err)
 	}
