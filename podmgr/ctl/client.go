@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -18,11 +19,13 @@ import (
 // DefaultSocket is where the agent listens.
 const DefaultSocket = "/run/agent/agent.sock"
 
-// Client speaks to an agent over its socket.
+// Client speaks to an agent, over its socket or over the network.
 type Client struct {
-	socket string
-	http   http.Client
-	now    func() time.Time // what ages are counted from
+	base  url.URL
+	token string
+	dial  func(ctx context.Context) (net.Conn, error)
+	http  http.Client
+	now   func() time.Time // what ages are counted from
 }
 
 // Streams are a command's standard streams.
@@ -33,26 +36,29 @@ type Streams struct {
 
 // NewClient returns a client of the agent at socket; it connects with each request and needs no closing.
 func NewClient(socket string) *Client {
-	c := &Client{socket: socket, now: time.Now}
-	c.http.Transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-			if err != nil {
-				return nil, &UnreachableError{Socket: socket, Err: err}
-			}
-			return conn, nil
-		},
-		DisableKeepAlives: true, DisableCompression: true,
+	c := &Client{base: url.URL{Scheme: "http", Host: "agent"}, now: time.Now}
+	c.dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return nil, &UnreachableError{Socket: socket, Err: err}
+		}
+		return conn, nil
 	}
+	c.http.Transport = c.transport()
 	return c
+}
+
+// transport connects by dial, whatever the address; TLS is part of it.
+func (c *Client) transport() *http.Transport {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
+	return &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, DisableCompression: true}
 }
 
 // do sends a request and returns the answer's body when its status is good.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (io.ReadCloser, error) {
-	u := url.URL{Scheme: "http", Host: "agent", Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	req, err := c.request(ctx, method, path, query, body)
 	if err != nil {
-		return nil, fmt.Errorf("asking the agent: %w", err)
+		return nil, err
 	}
 	resp, err := c.http.Do(req)
 	if unreachable := (*UnreachableError)(nil); errors.As(err, &unreachable) {
@@ -65,12 +71,33 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		return resp.Body, nil
 	}
 	defer func() { _ = resp.Body.Close() }()
+	return nil, statusOf(resp)
+}
+
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
+	u := c.base
+	u.Path, u.RawQuery = path, query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("asking the agent: %w", err)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return req, nil
+}
+
+// statusOf is the error that an answer holds.
+func statusOf(resp *http.Response) error {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var s metav1.Status
 	if err != nil || json.Unmarshal(b, &s) != nil || s.Message == "" {
 		s.Message = resp.Status
+		if text := strings.TrimSpace(string(b)); err == nil && text != "" && resp.StatusCode != http.StatusUnauthorized {
+			s.Message = text
+		}
 	}
-	return nil, &StatusError{Code: resp.StatusCode, Message: s.Message}
+	return &StatusError{Code: resp.StatusCode, Message: s.Message}
 }
 
 // get reads a JSON answer into v.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,17 +43,20 @@ type node struct {
 	board  *podmgr.Board
 	hub    *logs.Hub
 	images *fakeImages
+	*box
 }
 
 func newNode(t *testing.T) *node {
-	n := &node{board: podmgr.NewBoard(), hub: logs.NewHub(t.TempDir()), images: &fakeImages{}}
+	n := &node{board: podmgr.NewBoard(), hub: logs.NewHub(t.TempDir()), images: &fakeImages{}, box: newBox(t)}
 	s := server.New(server.Config{
+		Containers: n.box, Restart: n.restart, Configz: n.configz,
 		Board: n.board, Images: n.images, Logs: n.hub, NodeName: "node-1", Log: zerolog.Nop(),
 		Version: func(context.Context) server.Version {
 			return server.Version{Agent: "v0.1.0", Containerd: "v2.4.2", Runtime: "runc 1.1.5"}
 		},
 		Healthy: func(context.Context) error { return nil },
 	})
+	s.Handle("GET /stats/summary", server.Metrics, http.HandlerFunc(n.stats))
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := server.Listen(socket)
 	if err != nil {

@@ -58,7 +58,7 @@ func notFound(kind, name string) error {
 	return &StatusError{Code: http.StatusNotFound, Message: fmt.Sprintf("%s %q not found", kind, name)}
 }
 
-// UnreachableError says that nobody answers on the agent's socket.
+// UnreachableError says that nobody answers on the agent's socket or address.
 type UnreachableError struct {
 	Socket string
 	Err    error
@@ -79,3 +79,26 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // ExitCode is ExitUnreachable.
 func (*UnreachableError) ExitCode() int { return ExitUnreachable }
+
+// ExitError says that a command in a container ended with a code other than 0, which becomes this program's.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("command terminated with exit code %d", e.Code)
+}
+
+// ExitCode is the command's.
+func (e *ExitError) ExitCode() int { return e.Code }
+
+// exitInterrupted is what a shell shows for a program that SIGINT ended.
+const exitInterrupted = 130
+
+// errInterrupted says that the user ended a command.
+var errInterrupted = interruptedError{}
+
+type interruptedError struct{}
+
+func (interruptedError) Error() string { return "interrupted" }
+
+// ExitCode is that of SIGINT.
+func (interruptedError) ExitCode() int { return exitInterrupted }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"slices"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +21,7 @@ type GetOptions struct {
 	AllNamespaces bool
 	Selector      string   // by labels, as kubectl's -l
 	Names         []string // none means all
-	Output        string   // "", wide, json, yaml or name
+	Output        string   // "", wide, json, yaml, name or jsonpath=TEMPLATE
 	Watch         bool     // pods and events
 	NoHeaders     bool
 }
@@ -63,8 +64,12 @@ func (o *GetOptions) check() (func(*v1.Pod) bool, error) {
 	if o.Namespace == "" {
 		o.Namespace = metav1.NamespaceDefault
 	}
-	if !slices.Contains([]string{"", "wide", "json", "yaml", "name"}, o.Output) {
-		return nil, UsageError(fmt.Sprintf("output %q is none of wide, json, yaml, name", o.Output))
+	if template, ok := strings.CutPrefix(o.Output, "jsonpath="); ok {
+		if _, err := parseJSONPath(template); err != nil {
+			return nil, err
+		}
+	} else if !slices.Contains([]string{"", "wide", "json", "yaml", "name"}, o.Output) {
+		return nil, UsageError(fmt.Sprintf("output %q is none of wide, json, yaml, name, jsonpath=TEMPLATE", o.Output))
 	}
 	if len(o.Names) > 0 && o.AllNamespaces {
 		return nil, UsageError("a pod cannot be retrieved by name across all namespaces")
@@ -112,19 +117,19 @@ func count(n int, what string) string {
 }
 
 func (o *GetOptions) print(w io.Writer, list *v1.PodList, c *Client) error {
-	switch o.Output {
-	case "json", "yaml":
+	switch {
+	case o.structured():
 		if len(o.Names) == 1 && len(list.Items) == 1 {
 			return printObject(w, o.Output, &list.Items[0])
 		}
 		return printObject(w, o.Output, list)
-	case "name":
+	case o.Output == "name":
 		for i := range list.Items {
 			fmt.Fprintln(w, "pod/"+list.Items[i].Name)
 		}
 		return nil
 	}
-	t := table{}
+	t := table{paint: painter(w)}
 	if !o.NoHeaders {
 		t.add(podHeader(*o)...)
 	}
@@ -134,8 +139,20 @@ func (o *GetOptions) print(w io.Writer, list *v1.PodList, c *Client) error {
 	return t.flush(w)
 }
 
+// structured says whether objects are printed, and no table.
+func (o *GetOptions) structured() bool {
+	return o.Output == "json" || o.Output == "yaml" || strings.HasPrefix(o.Output, "jsonpath=")
+}
+
 // printObject prints v as kubectl does.
 func printObject(w io.Writer, format string, v any) error {
+	if template, ok := strings.CutPrefix(format, "jsonpath="); ok {
+		j, err := parseJSONPath(template)
+		if err != nil {
+			return err
+		}
+		return j.print(w, v)
+	}
 	b, err := json.MarshalIndent(v, "", "    ")
 	if err != nil {
 		return fmt.Errorf("encoding: %w", err)
@@ -160,7 +177,7 @@ func (c *Client) hintAtProblems(ctx context.Context, w io.Writer) {
 
 // watchPods prints the pods there are, then each that changes, until ctx ends.
 func watchPods(ctx context.Context, c *Client, s Streams, o GetOptions, first []v1.Pod, match func(*v1.Pod) bool) error {
-	t, shown := table{}, map[string]string{}
+	t, shown := table{paint: painter(s.Out)}, map[string]string{}
 	tabular := o.Output == "" || o.Output == "wide"
 	row := func(p *v1.Pod) string {
 		r := rowOf(p)

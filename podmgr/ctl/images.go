@@ -25,7 +25,7 @@ func GetImages(ctx context.Context, c *Client, s Streams, o GetOptions) error {
 	if err := c.get(ctx, "/images", nil, &list); err != nil {
 		return err
 	}
-	if o.Output == "json" || o.Output == "yaml" {
+	if o.structured() {
 		return printObject(s.Out, o.Output, list)
 	}
 	slices.SortFunc(list, func(a, b podmgr.Image) int {

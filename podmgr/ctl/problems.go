@@ -23,7 +23,7 @@ func GetProblems(ctx context.Context, c *Client, s Streams, o GetOptions) error 
 	if err != nil {
 		return err
 	}
-	if o.Output == "json" || o.Output == "yaml" {
+	if o.structured() {
 		return printObject(s.Out, o.Output, list)
 	}
 	if len(list) == 0 {
@@ -65,7 +65,7 @@ func GetEvents(ctx context.Context, c *Client, s Streams, o GetOptions) error {
 	if o.AllNamespaces {
 		namespace = ""
 	}
-	t := table{}
+	t := table{paint: painter(s.Out)}
 	if !o.NoHeaders {
 		h := []string{"LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"}
 		if o.AllNamespaces {
@@ -93,7 +93,7 @@ func GetEvents(ctx context.Context, c *Client, s Streams, o GetOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.Output == "json" || o.Output == "yaml" {
+	if o.structured() {
 		return printObject(s.Out, o.Output, list)
 	}
 	if len(list.Items) == 0 {

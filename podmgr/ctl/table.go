@@ -15,6 +15,7 @@ import (
 type table struct {
 	rows   [][]string // not yet written
 	widths []int
+	paint  func(cell string) string // how a cell is shown; its width is that of the cell. Nil: as it is
 }
 
 // Least width of a column and the space behind it, as in kubectl.
@@ -38,7 +39,11 @@ func (t *table) flush(w io.Writer) error {
 	var b strings.Builder
 	for _, r := range t.rows {
 		for i, c := range r {
-			b.WriteString(c)
+			if t.paint != nil {
+				b.WriteString(t.paint(c))
+			} else {
+				b.WriteString(c)
+			}
 			if i < len(r)-1 {
 				b.WriteString(strings.Repeat(" ", t.widths[i]-utf8.RuneCountInString(c)))
 			}
