@@ -101,13 +101,15 @@ func (s *Source) Name() string { return s.rules.source }
 
 // Run sends the whole set whenever it differs from the one sent before, until ctx ends. It is called once.
 func (s *Source) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
-	if s.cfg.Create {
+	if s.store != nil {
+		s.state = s.store.load()
+	}
+	// A directory that is missing although pods were wanted from it is not made: it is a disk that is not mounted, and an
+	// empty one in its place would say that nothing is wanted.
+	if s.cfg.Create && len(s.state.claims) == 0 {
 		if err := os.MkdirAll(s.cfg.Dir, 0o755); err != nil {
 			s.cfg.Log.Warn().Err(err).Msg("the manifest directory cannot be created")
 		}
-	}
-	if s.store != nil {
-		s.state = s.store.load()
 	}
 	err := s.loop.run(ctx, func(l listing, now time.Time) time.Time {
 		return s.step(ctx, l, now, out)
