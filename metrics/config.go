@@ -30,7 +30,7 @@ type Config struct {
 	// PodLogs is the directory with the pods' log directories.
 	PodLogs string
 
-	// Pods lists the pods on the board.
+	// Pods lists the pods on the board; it must be set.
 	Pods func() []Pod
 	// Changed returns a channel that is closed at the next change of Pods. Nil: they are looked at every 10 s.
 	Changed func() <-chan struct{}
@@ -41,6 +41,9 @@ type Config struct {
 	// VolumeDir is where a volume of a pod lies on the node, "" for one that is not there or not to be measured (a
 	// hostPath: it is not the pod's). Nil leaves volumes out.
 	VolumeDir func(p *v1.Pod, v *v1.Volume) string
+
+	// Tracer sends the starts of pods; nil sends none. Whoever made it closes it, after Run.
+	Tracer *Tracer
 
 	Log zerolog.Logger
 }

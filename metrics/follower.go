@@ -21,6 +21,7 @@ const (
 // started none. All fields belong to the goroutine in run.
 type follower struct {
 	recorder *Recorder
+	tracer   *Tracer   // nil: none
 	since    time.Time // when the agent was started
 	pods     map[string]*followed
 }
@@ -113,6 +114,7 @@ func (f *follower) pod(x *followed, p *Pod) {
 		x.started = true
 		if first.After(f.since) {
 			f.recorder.podStartTotal.Observe(max(0, last.Sub(x.firstSeen)).Seconds())
+			f.tracer.podStarted(p, x.firstSeen, last)
 		}
 	}
 }

@@ -24,6 +24,9 @@ type Metrics struct {
 
 // New returns the collectors, with r as the Recorder that the rest of the agent tells what happens.
 func New(c Config, r *Recorder) (*Metrics, error) {
+	if c.Images != nil {
+		c.Images = (&imageCache{ask: c.Images}).sum
+	}
 	m := &Metrics{config: c, started: time.Now(), recorder: r, disks: newDisks(c)}
 
 	m.agent = prometheus.NewRegistry()
@@ -52,7 +55,7 @@ func New(c Config, r *Recorder) (*Metrics, error) {
 // Run samples and counts until ctx ends.
 func (m *Metrics) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	f := follower{recorder: m.recorder, since: m.started, pods: map[string]*followed{}}
+	f := follower{recorder: m.recorder, tracer: m.config.Tracer, since: m.started, pods: map[string]*followed{}}
 	g.Go(func() error { return f.run(ctx, m.config.Pods, m.config.Changed) })
 	if m.housekeeper != nil {
 		g.Go(func() error { return m.disks.run(ctx) })
