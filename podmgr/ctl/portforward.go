@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,11 +162,20 @@ func (f *forward) connect(ctx context.Context, local net.Conn, remote int) error
 		return fmt.Errorf("opening a stream to the agent: %w", err)
 	}
 	_ = errs.Close() // nothing is said on it
+	told := make(chan error, 1)
+	go func() {
+		message, _ := io.ReadAll(errs) // a refusal is followed by a reset
+		if len(message) > 0 {
+			told <- errors.New(string(message))
+		}
+		close(told)
+	}()
 	h = h.Clone()
 	h.Set("streamType", "data")
 	data, err := conn.CreateStream(h)
 	if err != nil {
-		return fmt.Errorf("opening a stream to the agent: %w", err)
+		_ = conn.Close()
+		return cmp.Or(<-told, fmt.Errorf("opening a stream to the agent: %w", err))
 	}
 	go func() {
 		_, _ = io.Copy(data, local)
@@ -176,10 +186,7 @@ func (f *forward) connect(ctx context.Context, local net.Conn, remote int) error
 		_ = half.CloseWrite()
 	}
 	// The agent ends this stream when both directions have ended.
-	if message, err := io.ReadAll(errs); err == nil && len(message) > 0 {
-		return errors.New(string(message))
-	}
-	return nil
+	return <-told
 }
 
 // podName is NAME for NAME and for pod/NAME.
