@@ -14,5 +14,5 @@
 // Semantics are the kubelet's (pkg/kubelet/prober, pkg/probe of Kubernetes 1.37). Where we differ on purpose, the comment
 // at the place says so: a body that never ends is a failure (the kubelet discards that answer, so it never fails), the
 // tries of one tick share one timeout, a machine that slept or was stopped restarts the count of failures, and closing
-// leaves as few sockets in TIME_WAIT as can be done without resetting the server.
+// leaves few sockets in TIME_WAIT, while the server still reads a clean end.
 package health
