@@ -136,7 +136,7 @@ func send() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	for range sentCount {
 		if _, err := c.Write(make([]byte, sentBytes)); err != nil {
 			return err

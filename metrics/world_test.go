@@ -150,7 +150,7 @@ func writeBytes(t testing.TB, file string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := f.Sync(); err != nil { // or its blocks are not counted yet
 		t.Fatal(err)
 	}
