@@ -31,6 +31,8 @@ type network struct {
 	ports cni.CNI
 }
 
+const networkName = "network.json"
+
 // networkFile is <state>/pods/<uid>/network.json: what CNI is asked for and what it gave.
 type networkFile struct {
 	Key   manifests.Key     `json:"key"`

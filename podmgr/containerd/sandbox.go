@@ -140,7 +140,7 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
 	group.Go(func() error {
 		var ips []string
 		if own.net {
-			n, err := r.network.attach(gctx, p, sandboxID(uid), filepath.Join(dir, netFile), filepath.Join(dir, "network.json"))
+			n, err := r.network.attach(gctx, p, sandboxID(uid), filepath.Join(dir, netFile), filepath.Join(dir, networkName))
 			if err != nil {
 				return err
 			}
@@ -186,7 +186,7 @@ func (r *Runtime) sandboxState(ctx context.Context, uid types.UID, rec record) (
 	}
 	var ips []string
 	if rec.OwnNet {
-		n, err := readNetworkFile(filepath.Join(dir, "network.json"))
+		n, err := readNetworkFile(filepath.Join(dir, networkName))
 		if err != nil || !n.Done {
 			return podmgr.SandboxRepair, nil, nil
 		}
@@ -223,7 +223,8 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	dir := r.podState(uid)
 	rec, _ := recordOf(c)
 	if rec.OwnNet {
-		if err := r.network.detach(ctx, id, filepath.Join(dir, netFile), filepath.Join(dir, "network.json")); err != nil {
+		// Also when nothing here tells of a network (a reboot): a CNI plugin may keep more than we do.
+		if err := r.network.detach(ctx, id, filepath.Join(dir, netFile), filepath.Join(dir, networkName)); err != nil {
 			return err
 		}
 	}
@@ -245,6 +246,15 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	return r.dropContainer(ctx, c)
 }
 
+// detach undoes the network of a pod if its file says that there is one.
+func (r *Runtime) detach(ctx context.Context, uid types.UID) error {
+	dir := r.podState(uid)
+	if _, err := os.Stat(filepath.Join(dir, networkName)); err != nil {
+		return nil
+	}
+	return r.network.detach(ctx, sandboxID(uid), filepath.Join(dir, netFile), filepath.Join(dir, networkName))
+}
+
 // dropSandboxRecord removes the record by which containers of the pod find the shim.
 func (r *Runtime) dropSandboxRecord(ctx context.Context, id string) error {
 	if !r.engine.embedded() {
@@ -264,6 +274,8 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		return fmt.Errorf("forgetting pod %s: its sandbox is still there", k)
 	}
 	for _, step := range []func() error{
+		// A crash between the network and the record of the sandbox leaves a network that no sandbox names.
+		func() error { return r.detach(ctx, uid) },
 		func() error { return removeTree(r.podState(uid)) },
 		func() error { return r.cgroups.remove(uid) },
 		func() error { return r.dropLease(ctx, uid) },
