@@ -7,13 +7,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// verb names a method of the Runtime.
+// verb names a method of the Runtime, or a hook.
 type verb int
 
 const (
 	pull verb = iota + 1
 	ensureSandbox
 	start
+	postStart
+	mark
+	refresh
+	preStop
 	stop
 	seal
 	remove
@@ -22,19 +26,28 @@ const (
 )
 
 func (v verb) String() string {
-	return [...]string{"?", "pull", "ensure sandbox", "start", "stop", "seal", "remove", "remove sandbox", "forget"}[v]
+	return [...]string{
+		"?", "pull", "ensure sandbox", "start", "postStart hook", "mark", "refresh", "preStop hook", "stop", "seal", "remove",
+		"remove sandbox", "forget",
+	}[v]
 }
 
 // creates says whether the verb makes something of the wanted pod; such a step is cancelled when the pod is no longer
 // wanted.
-func (v verb) creates() bool { return v == pull || v == ensureSandbox || v == start }
+func (v verb) creates() bool {
+	switch v {
+	case pull, ensureSandbox, start, postStart, refresh:
+		return true
+	}
+	return false
+}
 
-// action is one call of the Runtime that the plan asks for: plain data, with the reason.
+// action is one call of the Runtime, or one hook, that the plan asks for: plain data, with the reason.
 type action struct {
 	verb verb
 	uid  types.UID
-	// target is what the call is about: a reference (pull), a container name (start), a container ID (stop, seal,
-	// remove), a sandbox ID (remove sandbox), nothing (ensure sandbox, forget: the UID says it).
+	// target is what the call is about: a reference (pull), a container name (start), a container ID (hooks, mark, stop,
+	// seal, remove), a sandbox ID (remove sandbox), nothing (ensure sandbox, refresh, forget: the UID says it).
 	target string
 	// container is the container's name where the action is about one.
 	container string
@@ -42,8 +55,13 @@ type action struct {
 	attempt int
 	backoff time.Duration // start: what the instance carries
 	policy  PullPolicy    // pull
-	grace   time.Duration // stop
-	why     string
+	mark    Mark          // mark
+	grace   time.Duration // preStop, stop: how long it may take
+	// budget is what is left, at the beginning of a preStop or a stop, of the whole time to end; all says that this time is
+	// the whole pod's.
+	budget time.Duration
+	all    bool
+	why    string
 }
 
 // key identifies the action's step for its failures.

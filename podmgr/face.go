@@ -42,15 +42,21 @@ func (f *face) post(w *worker, now time.Time) {
 		return
 	}
 	f.noteBackOff(w, e)
+	if f.entry != nil && e.Status.Reason == reasonDeadline && f.entry.Status.Reason != reasonDeadline {
+		w.record("", normal, reasonDeadline, messageDeadline)
+	}
 	f.entry = e
 	w.board.Post(e)
 }
 
 func (f *face) facts(w *worker, going bool, now time.Time) facts {
 	s := facts{have: &w.have, mem: &w.mem, now: now, going: going}
-	if f.pod != nil {
+	switch uid := firstUID(&w.have); {
+	case f.pod != nil:
 		s.pod = f.pod.Object
-	} else {
+	case w.mem.recalled[uid].pod != nil:
+		s.pod = w.mem.recalled[uid].pod
+	default:
 		s.pod = stranger(w.key, &w.have)
 	}
 	if f.entry != nil && (f.entry.Pod == nil || f.entry.Pod.UID() == s.pod.UID) {
@@ -67,8 +73,8 @@ func (f *face) noteBackOff(w *worker, e *Entry) {
 	if e.Pod == nil {
 		return
 	}
-	for i := range e.Status.ContainerStatuses {
-		c := &e.Status.ContainerStatuses[i]
+	for i := range size(e.Pod.Object) {
+		c := nthStatus(&e.Status, i)
 		if c.State.Waiting == nil || f.shows(c.Name, c.State.Waiting.Reason, c.RestartCount) {
 			continue
 		}
@@ -87,13 +93,22 @@ func (f *face) shows(name, reason string, restarts int32) bool {
 	if f.entry == nil {
 		return false
 	}
-	for i := range f.entry.Status.ContainerStatuses {
-		c := &f.entry.Status.ContainerStatuses[i]
+	s := &f.entry.Status
+	for i := range len(s.InitContainerStatuses) + len(s.ContainerStatuses) {
+		c := nthStatus(s, i)
 		if c.Name == name && c.RestartCount == restarts {
 			return c.State.Waiting != nil && c.State.Waiting.Reason == reason
 		}
 	}
 	return false
+}
+
+// nthStatus is the i-th container status, those of init containers first.
+func nthStatus(s *v1.PodStatus, i int) *v1.ContainerStatus {
+	if n := len(s.InitContainerStatuses); i >= n {
+		return &s.ContainerStatuses[i-n]
+	}
+	return &s.InitContainerStatuses[i]
 }
 
 // stranger makes up the pod of a key that the agent never had a manifest of, from what is left of it.
@@ -102,7 +117,7 @@ func stranger(k manifests.Key, have *Observed) *v1.Pod {
 	pod.Spec.RestartPolicy = v1.RestartPolicyAlways
 	for i := range have.Containers {
 		c := &have.Containers[i]
-		if c.UID == pod.UID && !names(pod, c.Name) {
+		if c.UID == pod.UID && index(pod, c.Name) < 0 {
 			pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Name: c.Name, Image: c.Image})
 		}
 	}

@@ -3,13 +3,21 @@ package podmgr
 import (
 	"context"
 	"time"
+
+	"edgepod.dev/agent/health"
+	"edgepod.dev/agent/manifests"
+	v1 "k8s.io/api/core/v1"
 )
 
 // step is an action that is being carried out by a goroutine of the worker.
 type step struct {
 	action
+	pod    *manifests.Pod // the one wanted when it began
 	began  time.Time
 	cancel context.CancelFunc
+	// hook and place are of a postStart or a preStop.
+	hook  *v1.LifecycleHandler
+	place health.Place
 	// cancelled says that the worker no longer wants the step's outcome.
 	cancelled bool
 }
@@ -25,7 +33,7 @@ type lane struct {
 
 func (a *action) lane() lane {
 	switch a.verb {
-	case pull, start:
+	case pull, start, mark, refresh:
 		return lane{a.verb, a.target}
 	case ensureSandbox, removeSandbox, forget:
 		return lane{ensureSandbox, ""}
@@ -56,7 +64,9 @@ func (f flight) admits(a *action) bool {
 			if s.uid != a.uid && s.verb != pull || s.verb == removeSandbox || s.verb == forget || s.sameInstance(a) {
 				return false // the old goes before the new comes
 			}
-		case a.verb != pull:
+		case a.verb == remove && s.verb == mark && s.sameInstance(a):
+			return false
+		case a.verb != pull && a.verb != mark:
 			if s.verb == start && s.sameInstance(a) {
 				return false // its start has not let go of it yet
 			}
@@ -75,23 +85,39 @@ func (f flight) has(v verb) bool {
 	return false
 }
 
-// supersede cancels what must not go on: the making of a pod that is not wanted, and a stop that would take longer than
-// the one asked for now.
-func (f flight) supersede(w want, d *decision, now time.Time) {
+// supersede cancels what must not go on: the making of a pod that is not wanted, the hook of an instance that has ended
+// or is to end, and a stop that would take longer than the one asked for now.
+func (f flight) supersede(w want, have *Observed, d *decision, now time.Time) {
 	for _, s := range f {
-		switch {
-		case s.cancelled:
-		case s.verb.creates() && s.uid != w.uid():
+		if !s.cancelled && s.superseded(w, have, d, now) {
 			s.cancelled = true
 			s.cancel()
-		case s.verb == stop:
-			for i := range d.actions {
-				a := &d.actions[i]
-				if a.verb == stop && a.target == s.target && now.Add(a.grace).Before(s.began.Add(s.grace)) {
-					s.cancelled = true
-					s.cancel()
-				}
+		}
+	}
+}
+
+func (s *step) superseded(w want, have *Observed, d *decision, now time.Time) bool {
+	if s.verb.creates() && s.uid != w.uid() {
+		return true
+	}
+	if s.verb == postStart || s.verb == preStop {
+		if c := have.container(s.target); c == nil || c.State != Running {
+			return true
+		}
+	}
+	for i := range d.actions {
+		a := &d.actions[i]
+		if a.target != s.target || a.verb != stop && a.verb != preStop {
+			continue
+		}
+		switch s.verb {
+		case postStart:
+			return true
+		case preStop, stop:
+			if now.Add(a.grace).Before(s.began.Add(s.grace)) {
+				return true
 			}
 		}
 	}
+	return false
 }

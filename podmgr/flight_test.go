@@ -50,18 +50,19 @@ func TestSupersededSteps(t *testing.T) {
 		want    want
 		planned []action
 		cancels bool
+		have    Observed
 	}{
-		{"the start of a wanted pod goes on", action{verb: start, uid: "new"}, want{pod: wanted(always, "a")}, nil, false},
-		{"the start of another version is cancelled", action{verb: start, uid: "old"}, want{pod: wanted(always, "a")}, nil, true},
-		{"the pull of a pod that is not wanted is cancelled", action{verb: pull, uid: "new"}, want{}, nil, true},
-		{"a stop goes on though nothing is wanted", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{}, nil, false},
-		{"a stop goes on when the pod is wanted again", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{pod: wanted(always, "a")}, nil, false},
-		{"a shorter grace supersedes a stop", action{verb: stop, target: "x", grace: 30 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, true},
-		{"a shorter grace that would end later does not", action{verb: stop, target: "x", grace: 12 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, false},
+		{"the start of a wanted pod goes on", action{verb: start, uid: "new"}, want{pod: wanted(always, "a")}, nil, false, Observed{}},
+		{"the start of another version is cancelled", action{verb: start, uid: "old"}, want{pod: wanted(always, "a")}, nil, true, Observed{}},
+		{"the pull of a pod that is not wanted is cancelled", action{verb: pull, uid: "new"}, want{}, nil, true, Observed{}},
+		{"a stop goes on though nothing is wanted", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{}, nil, false, Observed{}},
+		{"a stop goes on when the pod is wanted again", action{verb: stop, uid: "new", target: "x", grace: 30 * time.Second}, want{pod: wanted(always, "a")}, nil, false, Observed{}},
+		{"a shorter grace supersedes a stop", action{verb: stop, target: "x", grace: 30 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, true, Observed{}},
+		{"a shorter grace that would end later does not", action{verb: stop, target: "x", grace: 12 * time.Second}, want{}, []action{{verb: stop, target: "x", grace: 5 * time.Second}}, false, Observed{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := flight{make(c.going)}
-			f.supersede(c.want, &decision{actions: c.planned}, noon)
+			f.supersede(c.want, &c.have, &decision{actions: c.planned}, noon)
 			if f[0].cancelled != c.cancels {
 				t.Errorf("it is cancelled: %v", f[0].cancelled)
 			}

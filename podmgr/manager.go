@@ -2,6 +2,7 @@ package podmgr
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
+	v1 "k8s.io/api/core/v1"
 )
 
 // keysMin and keysJitter say how often the runtime is asked which pods it has, in case a hint was lost.
@@ -27,6 +29,9 @@ type Options struct {
 	// HostIP returns the node's address, empty when it has none; it is asked at each status, so it must be quick. May
 	// be nil.
 	HostIP func() string
+	// Probed, when set, is told every result of a probe, in the words of the labels of the kubelet's prober_probe_total; it
+	// must not block.
+	Probed func(pod *v1.Pod, container, kind, result string, took time.Duration)
 	Log    zerolog.Logger
 }
 
@@ -47,6 +52,7 @@ type Manager struct {
 	group   sync.WaitGroup // of the workers
 	news    chan workerNews
 	images  chan struct{} // cap 1; see ImagesCame
+	anew    chan anew     // see Restart
 }
 
 // New returns a Manager; Run makes it work.
@@ -66,12 +72,49 @@ func New(o Options) *Manager {
 		unseen:  map[*worker]bool{},
 		news:    make(chan workerNews),
 		images:  make(chan struct{}, 1),
+		anew:    make(chan anew),
 	}
 }
 
 // ImagesCame says that images came to the node by another way than a pull for a pod (an import, a person): pods that wait
 // for the next try of a pull look at once.
 func (m *Manager) ImagesCame() { poke(m.images) }
+
+// ErrNoPod says that no pod of that name is wanted.
+const ErrNoPod = podError("no such pod")
+
+// podError is a constant error about a pod.
+type podError string
+
+func (e podError) Error() string { return string(e) }
+
+// anew asks for a restart of a pod. The manager always answers.
+type anew struct {
+	key    manifests.Key
+	answer chan error // cap 1
+}
+
+// Restart has a wanted pod begin anew in its sandbox: its containers are stopped gracefully, sidecars last, and start
+// again, init containers first, at once and whatever their restart policy. It returns when that has been asked for.
+func (m *Manager) Restart(ctx context.Context, k manifests.Key) error {
+	a := anew{key: k, answer: make(chan error, 1)}
+	select {
+	case m.anew <- a:
+		return <-a.answer
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// restart passes the wish for a restart on to the pod's worker.
+func (m *Manager) restart(k manifests.Key) error {
+	w, works := m.workers[k]
+	if !works || m.wants[k].uid() == "" {
+		return fmt.Errorf("restarting pod %s: %w", k, ErrNoPod)
+	}
+	poke(w.restarts)
+	return nil
+}
 
 // Board returns the board on which the pods can be read, from before Run on.
 func (m *Manager) Board() *Board { return m.board }
@@ -116,6 +159,8 @@ func (m *Manager) Run(ctx context.Context) error {
 			for _, w := range m.workers {
 				poke(w.images)
 			}
+		case a := <-m.anew:
+			a.answer <- m.restart(a.key)
 		case n := <-m.news:
 			m.hear(ctx, n)
 		case <-timer.C:
@@ -169,6 +214,8 @@ func (m *Manager) employ(ctx context.Context, k manifests.Key, wanted want) {
 	w := &worker{
 		key:      k,
 		runtime:  m.options.Runtime,
+		probed:   m.options.Probed,
+		restarts: make(chan struct{}, 1),
 		board:    m.board,
 		node:     node{hostIP: m.options.HostIP},
 		log:      m.log.With().Str("pod", k.String()).Logger(),

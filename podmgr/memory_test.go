@@ -13,13 +13,15 @@ func TestMemoryForgetsWhatIsGone(t *testing.T) {
 	m.settle(action{verb: forget, uid: "old"}, fmt.Errorf("broken"), noon)
 	have := Observed{Containers: []Container{instance("new", "a", 0, exited(0, 1, 1))}}
 	m.sees(&have, noon)
-	if len(m.failed) != 1 || len(m.ended) != 1 {
-		t.Errorf("it remembers %v and %v", m.failed, m.ended)
+	if len(m.failed) != 1 || len(m.notes) != 1 {
+		t.Errorf("it remembers %v and %v", m.failed, m.notes)
 	}
-	m.wants("newer")
+	newer := wanted(always, "a")
+	newer.Object.UID = "newer"
+	m.wants(want{pod: newer})
 	m.sees(&Observed{}, noon)
-	if len(m.failed)+len(m.ended)+len(m.pulled) != 0 {
-		t.Errorf("it still remembers %v, %v and %v", m.failed, m.ended, m.pulled)
+	if len(m.failed)+len(m.notes)+len(m.pulled) != 0 {
+		t.Errorf("it still remembers %v, %v and %v", m.failed, m.notes, m.pulled)
 	}
 }
 

@@ -1,6 +1,7 @@
 package podmgr
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +24,9 @@ type Sandbox struct {
 	IPs []string
 	// Created is when the sandbox was made (not when its pause was last repaired).
 	Created time.Time
+	// Life names this life of the sandbox: it is another one after the sandbox was removed and made again, and after a
+	// reboot. Container.Life refers to it. Clocks jump; this does not.
+	Life string
 }
 
 // SandboxState says whether containers can live in a sandbox.
@@ -42,7 +46,7 @@ const (
 type Container struct {
 	ID      string
 	UID     types.UID // of its pod
-	Name    string    // as in spec.containers[].name
+	Name    string    // as in spec.containers[].name or spec.initContainers[].name
 	Attempt int       // 0 for the first start
 	State   ContainerState
 	// Sealed says that the exit facts below are durable and the task is gone.
@@ -61,6 +65,10 @@ type Container struct {
 	Message  string // termination message
 	// Backoff is how long to wait after this instance ends before the next start (given at Start).
 	Backoff time.Duration
+	// Life is that of the sandbox it was made for; where one of the two is empty, the times of creation are compared.
+	Life string
+	// Mark is what Runtime.Mark kept with it.
+	Mark Mark
 	// Grace is the pod's terminationGracePeriodSeconds when this instance was created: it holds when the manifest is gone.
 	Grace time.Duration
 }
@@ -130,6 +138,16 @@ func (o *Observed) runs(uid types.UID, name string) bool {
 	return false
 }
 
+// lives says whether an instance of the UID exists that has not ended.
+func (o *Observed) lives(uid types.UID) bool {
+	for i := range o.Containers {
+		if c := &o.Containers[i]; c.UID == uid && !c.State.Ended() {
+			return true
+		}
+	}
+	return false
+}
+
 // hasContainers says whether any instance of the UID exists.
 func (o *Observed) hasContainers(uid types.UID) bool {
 	for i := range o.Containers {
@@ -143,19 +161,19 @@ func (o *Observed) hasContainers(uid types.UID) bool {
 // holds says whether the object that a step was about can still be there; what is yet to be made counts as there.
 func (o *Observed) holds(k stepKey) bool {
 	switch k.verb {
-	case stop, seal, remove:
+	case postStart, mark, preStop, stop, seal, remove:
 		return o.container(k.target) != nil
 	case removeSandbox:
 		return o.sandbox(k.uid) != nil
 	case forget:
-		for _, uid := range o.Remains {
-			if uid == k.uid {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(o.Remains, k.uid)
 	}
 	return true
+}
+
+// hasAny says whether anything of the UID is left.
+func (o *Observed) hasAny(uid types.UID) bool {
+	return o.hasContainers(uid) || o.sandbox(uid) != nil || slices.Contains(o.Remains, uid)
 }
 
 // empty says whether nothing of the pod is left.

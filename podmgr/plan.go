@@ -5,115 +5,58 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // plan decides what has to be done to get from have to w, at once and in any order, and writes it to d. It is pure: no
 // I/O, no clock, no logger. Actions that are already going on are in d again; the worker leaves those out.
 func plan(w want, have *Observed, mem *memory, now time.Time, d *decision) {
 	d.reset()
-	p := planner{have: have, mem: mem, now: now, d: d}
-	othersLeft := p.others(w)
+	p := planner{d: d, want: w}
+	p.have, p.mem, p.now = have, mem, now
+	othersLeft := p.others()
 	if w.uid() == "" {
 		return
 	}
-	p.pod = w.pod.Object
-	p.sb = have.sandbox(p.pod.UID)
+	p.life = lifeOf(w.pod.Object, have, mem, now)
 	p.wanted(!othersLeft)
 	if len(d.actions) == 0 {
 		p.prune()
 	}
 }
 
-// planner carries the arguments of one plan.
+// planner carries the arguments of one plan, and how far the wanted pod has come.
 type planner struct {
-	have *Observed
-	mem  *memory
-	now  time.Time
+	life
 	d    *decision
-	pod  *v1.Pod  // the wanted pod
-	sb   *Sandbox // its sandbox, or nil
+	want want
 }
 
 func (p *planner) add(a action) { p.d.add(a, p.mem, p.now) }
-
-// others takes down everything that is not of the wanted UID: stop, remove, remove the sandbox, forget. It returns
-// whether anything of it is left; as long as it is, nothing of the wanted pod may come into being.
-func (p *planner) others(w want) (left bool) {
-	keep := w.uid()
-	why := "no longer wanted"
-	if keep != "" {
-		why = "another version of the pod is wanted"
-	}
-	for i := range p.have.Containers {
-		c := &p.have.Containers[i]
-		if keeps(keep, c.UID) {
-			continue
-		}
-		left = true
-		if !w.hold {
-			p.drop(c, stopGrace(w, c), why)
-		}
-	}
-	for i := range p.have.Sandboxes {
-		s := &p.have.Sandboxes[i]
-		if keeps(keep, s.UID) {
-			continue
-		}
-		left = true
-		if !w.hold && !p.have.hasContainers(s.UID) {
-			p.add(action{verb: removeSandbox, uid: s.UID, target: s.ID, why: why})
-		}
-	}
-	for _, uid := range p.have.Remains {
-		if keeps(keep, uid) {
-			continue
-		}
-		left = true
-		if !w.hold && !p.have.hasContainers(uid) && p.have.sandbox(uid) == nil {
-			p.add(action{verb: forget, uid: uid, why: why})
-		}
-	}
-	return left
-}
-
-// keeps says whether an object with a UID is of the wanted pod; nothing is, not even one that lost its UID, when none is
-// wanted.
-func keeps(keep, uid types.UID) bool { return keep != "" && uid == keep }
-
-// drop stops a running container and removes any other.
-func (p *planner) drop(c *Container, grace time.Duration, why string) {
-	a := action{verb: remove, uid: c.UID, target: c.ID, container: c.Name, attempt: c.Attempt, why: why}
-	if c.State == Running {
-		a.verb, a.grace = stop, grace
-	}
-	p.add(a)
-}
-
-// stopGrace is how long a container may take to end: what it was created with, or less when the API server says so.
-func stopGrace(w want, c *Container) time.Duration {
-	if w.pod != nil && w.pod.UID() == c.UID && w.pod.Object.DeletionGracePeriodSeconds != nil {
-		return min(c.Grace, time.Duration(*w.pod.Object.DeletionGracePeriodSeconds)*time.Second)
-	}
-	return c.Grace
-}
 
 // wanted brings the wanted pod on its way. Until alone, only its images may be fetched.
 func (p *planner) wanted(alone bool) {
 	sealed := p.sealEnded()
 	p.dropStrays()
-	if completed(p.pod, p.have) {
-		if p.sb != nil && sealed {
-			p.add(action{verb: removeSandbox, uid: p.pod.UID, target: p.sb.ID, why: "the pod has completed"})
+	p.keepMarks()
+	if why, ended := p.ended(); ended {
+		if !p.end(why) && p.sb != nil && sealed {
+			p.add(action{verb: removeSandbox, uid: p.pod.UID, target: p.sb.ID, why: why})
 		}
 		return
 	}
-	if alone {
-		p.sandbox(sealed)
+	if d := p.deadline(); !d.IsZero() {
+		p.d.wakeAt(d)
 	}
-	for i := range p.pod.Spec.Containers {
-		p.container(&p.pod.Spec.Containers[i], alone)
+	if p.endPast() {
+		return
 	}
+	if alone && p.sandbox(sealed) {
+		p.containers(alone)
+		return
+	}
+	p.refresh()
+	p.tend()
+	p.containers(alone)
 }
 
 // sealEnded seals what has ended, and says whether there is nothing left to seal.
@@ -139,18 +82,35 @@ func (p *planner) dropStrays() {
 		}
 		last, _ := p.have.newest(c.UID, c.Name)
 		switch {
-		case !names(p.pod, c.Name):
+		case index(p.pod, c.Name) < 0:
 			if !c.State.Ended() || c.Sealed {
-				p.drop(c, c.Grace, "the pod has no such container")
+				p.drop(c, "the pod has no such container")
 			}
 		case c != last && c.State == Running:
-			p.drop(c, c.Grace, "a newer instance exists")
+			p.drop(c, "a newer instance exists")
 		}
 	}
 }
 
-// sandbox makes the sandbox ready. One that lost its namespaces goes first, with what still lives in it.
-func (p *planner) sandbox(sealed bool) {
+// keepMarks has what was found out about the instances kept with them.
+func (p *planner) keepMarks() {
+	for i := range p.have.Containers {
+		c := &p.have.Containers[i]
+		if c.UID != p.pod.UID {
+			continue
+		}
+		if m, due := p.mem.unwritten(c); due {
+			p.add(action{
+				verb: mark, uid: c.UID, target: c.ID, container: c.Name, attempt: c.Attempt, mark: m,
+				why: "more is known of it",
+			})
+		}
+	}
+}
+
+// sandbox makes the sandbox ready. One that lost its namespaces goes first, with what still lives in it: then lost is
+// true.
+func (p *planner) sandbox(sealed bool) (lost bool) {
 	uid := p.pod.UID
 	switch {
 	case p.sb == nil:
@@ -158,35 +118,88 @@ func (p *planner) sandbox(sealed bool) {
 	case p.sb.State == SandboxRepair:
 		p.add(action{verb: ensureSandbox, uid: uid, why: "the sandbox lost its pause or network"})
 	case p.sb.State == SandboxLost:
-		busy := false
-		for i := range p.have.Containers {
-			c := &p.have.Containers[i]
-			if c.UID == uid && !c.State.Ended() {
-				busy = true
-				if c.State == Running && names(p.pod, c.Name) {
-					p.drop(c, c.Grace, "its sandbox is lost")
-				}
-			}
-		}
-		if sealed && !busy {
+		if !p.end("its sandbox is lost") && sealed && !p.have.lives(uid) {
 			p.add(action{verb: removeSandbox, uid: uid, target: p.sb.ID, why: "the sandbox lost its namespaces"})
 		}
+		return true
+	}
+	return false
+}
+
+// refresh brings mounted volumes up to what the wanted pod carries.
+func (p *planner) refresh() {
+	if p.mem.stale(p.want.pod) && p.have.hasContainers(p.pod.UID) {
+		p.add(action{verb: refresh, uid: p.pod.UID, why: "the data of its volumes has changed"})
+	}
+}
+
+// tend looks after what runs: hooks that are due after the start, and instances that have to end.
+func (p *planner) tend() {
+	for i := range size(p.pod) {
+		spec, _ := nth(p.pod, i)
+		c := p.last(spec)
+		if c == nil || c.State != Running {
+			continue
+		}
+		m := p.mem.mark(c)
+		_, told := p.mem.ending(c)
+		switch {
+		case m.Ended == EndedByLiveness:
+			p.stop(c, graceOf(spec.LivenessProbe, c), "its liveness probe has failed")
+		case m.Ended == EndedByStartup:
+			p.stop(c, graceOf(spec.StartupProbe, c), "its startup probe has failed")
+		case m.Ended == EndedByHook:
+			p.stop(c, c.Grace, "its postStart hook has failed")
+		case told:
+			p.stop(c, c.Grace, "it was told to end already") // before the pod was wanted again
+		case postStartHook(spec) != nil && !m.Hooked:
+			p.add(action{
+				verb: postStart, uid: c.UID, target: c.ID, container: c.Name, attempt: c.Attempt, why: "it was started",
+			})
+		}
+	}
+}
+
+// graceOf is how long a container may take to end that a probe has given up.
+func graceOf(probe *v1.Probe, c *Container) time.Duration {
+	if probe != nil && probe.TerminationGracePeriodSeconds != nil {
+		return time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
+	}
+	return c.Grace
+}
+
+// containers starts what is due: the init containers one after the other, then the main containers together.
+func (p *planner) containers(alone bool) {
+	initialized, reached := p.initialized(), p.reached()
+	for i := range p.pod.Spec.InitContainers {
+		spec := &p.pod.Spec.InitContainers[i]
+		r := initKind(spec)
+		done := initialized || i < reached || p.initDone(spec, r)
+		if !done || r == sidecarRole {
+			p.container(spec, r, alone)
+		}
+		if !done {
+			return
+		}
+	}
+	for i := range p.pod.Spec.Containers {
+		p.container(&p.pod.Spec.Containers[i], mainRole, alone)
 	}
 }
 
 // container starts one container when it has to be started and everything it needs is there, and fetches its image
 // meanwhile.
-func (p *planner) container(spec *v1.Container, alone bool) {
+func (p *planner) container(spec *v1.Container, r role, alone bool) {
 	uid := p.pod.UID
-	last, _ := p.have.newest(uid, spec.Name)
-	n := nextStart(p.pod.Spec.RestartPolicy, spec.Name, last, p.sb, p.mem)
+	last := p.last(spec)
+	n := p.nextStart(spec, r, last)
 	if !n.needed {
 		return
 	}
 	cutOff := last != nil && last.State == Created
 	if cutOff && outlived(last, p.sb) {
 		if alone {
-			p.drop(last, 0, "it was created for a sandbox that is gone")
+			p.drop(last, "it was created for a sandbox that is gone")
 		}
 		return
 	}
@@ -253,29 +266,7 @@ func (p *planner) prune() {
 			continue
 		}
 		if last, before := p.have.newest(c.UID, c.Name); c != last && (c != before || !c.State.Ended()) {
-			p.drop(c, 0, "newer instances exist")
+			p.drop(c, "newer instances exist")
 		}
 	}
-}
-
-// completed says whether every container of the pod has ended for good.
-func completed(pod *v1.Pod, have *Observed) bool {
-	for i := range pod.Spec.Containers {
-		name := pod.Spec.Containers[i].Name
-		last, _ := have.newest(pod.UID, name)
-		if last == nil || !last.State.Ended() || restarts(pod.Spec.RestartPolicy, last) || have.runs(pod.UID, name) {
-			return false
-		}
-	}
-	return true
-}
-
-// names says whether the pod has a container of that name.
-func names(pod *v1.Pod, container string) bool {
-	for i := range pod.Spec.Containers {
-		if pod.Spec.Containers[i].Name == container {
-			return true
-		}
-	}
-	return false
 }

@@ -76,7 +76,7 @@ func TestPlanOfRestarts(t *testing.T) {
 			name: "an end in the future waits no longer than the back-off",
 			want: want{pod: wanted(always, "a")},
 			have: Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 3, exited(1, 5, -1000), carries(40))}},
-			mem:  memory{ended: map[string]time.Time{"new_a_3": ago(10)}},
+			mem:  memory{notes: map[string]*note{"new_a_3": {endSeen: ago(10)}}},
 			wake: 30 * time.Second,
 		},
 		{

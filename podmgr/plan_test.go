@@ -96,9 +96,9 @@ func (a action) String() string {
 		if a.backoff > 0 {
 			s += fmt.Sprintf(" carrying %v", a.backoff)
 		}
-	case stop:
+	case stop, preStop:
 		s += fmt.Sprintf(" %s within %v", a.target, a.grace)
-	case ensureSandbox, forget:
+	case ensureSandbox, refresh, forget:
 		s += " " + string(a.uid)
 	default:
 		s += " " + a.target
@@ -168,7 +168,7 @@ func TestPlanningForAPodWithNothingToDoAllocatesNothing(t *testing.T) {
 	w, have, mem := steady()
 	var d decision
 	if n := testing.AllocsPerRun(100, func() {
-		mem.wants(w.uid())
+		mem.wants(w)
 		mem.sees(&have, noon)
 		plan(w, &have, &mem, noon, &d)
 	}); n != 0 {
@@ -184,8 +184,13 @@ func BenchmarkPlanWithNothingToDo(b *testing.B) {
 	var d decision
 	b.ReportAllocs()
 	for b.Loop() {
-		mem.wants(w.uid())
+		mem.wants(w)
 		mem.sees(&have, noon)
 		plan(w, &have, &mem, noon, &d)
 	}
+}
+
+// downSince is a memory's note that the time of a whole pod to end is over so many seconds ago.
+func downSince(uid types.UID, seconds int) map[types.UID]time.Time {
+	return map[types.UID]time.Time{uid: ago(seconds)}
 }

@@ -18,21 +18,57 @@ func (w *worker) record(container, kind, reason, format string, args ...any) {
 	w.board.Record(Event{Pod: w.key, Container: container, Type: kind, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-// announce records the events that the kubelet has for the beginning of a step.
-func (w *worker) announce(s *step) {
+// announce records the events that the kubelet has for the beginning of a step; told says that an instance is told to
+// end for the first time.
+func (w *worker) announce(s *step, told bool) {
 	switch {
-	case s.verb == stop:
-		w.record(s.container, normal, "Killing", "Stopping container %s", s.container)
-	case s.verb == removeSandbox && s.uid == w.want.uid() && !completed(w.want.pod.Object, &w.have):
-		w.record("", normal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	case told:
+		w.record(s.container, normal, "Killing", "%s", w.killing(s))
+	case s.verb == removeSandbox && s.uid == w.want.uid():
+		l := lifeOf(w.want.pod.Object, &w.have, &w.mem, s.began)
+		if _, ended := l.ended(); !ended {
+			w.record("", normal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+		}
+	}
+}
+
+// killing is the kubelet's message for an instance that is told to end.
+func (w *worker) killing(s *step) string {
+	c := w.have.container(s.target)
+	if c == nil || s.uid != w.want.uid() {
+		return "Stopping container " + s.container
+	}
+	pod := w.want.pod.Object
+	probe := ""
+	switch w.mem.mark(c).Ended {
+	case EndedByLiveness:
+		probe = "liveness"
+	case EndedByStartup:
+		probe = "startup"
+	case EndedByHook:
+		return reasonHookFailed
+	default:
+		return "Stopping container " + s.container
+	}
+	spec, r := named(pod, s.container)
+	switch {
+	case r == sidecarRole:
+		return "Init container " + s.container + " failed " + probe + " probe"
+	case spec != nil && policyOf(pod, spec) == v1.RestartPolicyNever:
+		return "Container " + s.container + " failed " + probe + " probe"
+	default:
+		return "Container " + s.container + " failed " + probe + " probe, will be restarted"
 	}
 }
 
 // report writes the log line of a step that ended, and records its events.
 func (w *worker) report(s *step, r stepResult, now time.Time) {
 	level := w.log.Info()
-	if r.err != nil {
+	switch {
+	case r.err != nil:
 		level = w.log.Warn().Err(r.err).Dur("retry", w.mem.failed[s.key()].retry.Sub(now))
+	case s.verb == mark:
+		level = w.log.Debug() // nothing changed in the world
 	}
 	if s.container != "" {
 		level = level.Str("container", s.container).Int("attempt", s.attempt)
@@ -80,6 +116,9 @@ func (w *worker) recordFailure(s *step, err error) {
 		w.record("", warning, reasonSandboxFailed, "Failed to create pod sandbox: %v", err)
 	case start:
 		w.record(s.container, warning, "Failed", "Error: %v", err)
+	case mark: // the next agent will have to find out for itself
+	case refresh:
+		w.record("", warning, "FailedMount", "MountVolume.SetUp failed: %v", err)
 	case stop, removeSandbox:
 		w.record(s.container, warning, "FailedKillPod", "error killing pod: %v", err)
 	default:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"edgepod.dev/agent/manifests"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -38,11 +39,24 @@ type Runtime interface {
 	// EnsureSandbox makes the pod's directories, cgroup, namespaces, network and pause exist, in place where parts of
 	// it do. It returns when containers may be started.
 	EnsureSandbox(ctx context.Context, p *manifests.Pod) error
-	// Start creates and starts one instance of a container; its image is here. It may be called while EnsureSandbox of
+	// Start creates and starts one instance of a container of spec.initContainers or spec.containers; its image is here. It may be called while EnsureSandbox of
 	// the pod goes on: it prepares the container, then waits for the sandbox. When the sandbox cannot take the container
 	// it fails with ReasonNoSandbox, which is no failure of the container. Starting an attempt that already runs or has
 	// ended returns nil.
 	Start(ctx context.Context, p *manifests.Pod, s Instance) error
+	// Exec runs a command in the running container id and returns when it has ended: nil for exit code 0, *ExitError for
+	// another. When ctx ends first, the command is killed with everything it started, and the error is ctx's. It may be
+	// called at the same time as anything else.
+	Exec(ctx context.Context, id string, c Command) error
+	// Mark keeps m with the instance id, in place of an earlier mark, where a restart of the agent finds it; a reboot may
+	// lose it. Observe shows it. Marking an instance that is gone returns nil.
+	Mark(ctx context.Context, id string, m Mark) error
+	// Refresh brings what the pod's mounted volumes show (ConfigMaps, Secrets, its own labels) up to what p carries, each
+	// volume at once and whole. It makes no volume that no Start has made, and may be called while a Start goes on.
+	Refresh(ctx context.Context, p *manifests.Pod) error
+	// Recall returns what is kept of a pod since it came to the node, whatever became of its manifest; zero when nothing
+	// is.
+	Recall(ctx context.Context, k manifests.Key, uid types.UID) (Recalled, error)
 	// Stop sends the stop signal, waits for the exit up to grace (rounded up to 1 ns when negative is given), kills
 	// the whole container and returns when it has ended. The exit facts stay observable.
 	Stop(ctx context.Context, id string, grace time.Duration) error
@@ -59,6 +73,14 @@ type Runtime interface {
 	// Events sends the key of a pod that may have changed; the zero Key means "look at all". They are hints: they may
 	// be late, doubled or lost.
 	Events(ctx context.Context) <-chan manifests.Key
+}
+
+// Recalled is what a Runtime keeps of a pod.
+type Recalled struct {
+	// Pod is the pod as EnsureSandbox or Start last had it.
+	Pod *v1.Pod
+	// Since is when it first came to the node; it survives everything but Forget.
+	Since time.Time
 }
 
 // PullPolicy is spec.containers[].imagePullPolicy.

@@ -27,19 +27,29 @@ type facts struct {
 	going bool
 	// prev is the status before, of the same UID; nil when there was none.
 	prev *v1.PodStatus
+
+	// life and over are set by status: how far the pod has come, and whether it has come to its end.
+	life life
+	over bool
 }
 
 // status says how the pod is, as the kubelet would. It is pure, and all it says that can be read off the observed facts
 // is read off them, so that a restart of the agent changes nothing; prev only serves where there are no facts.
 func status(f facts) v1.PodStatus {
-	sb := f.have.sandbox(f.pod.UID)
+	f.life = lifeOf(f.pod, f.have, f.mem, f.now)
+	_, f.over = f.life.ended()
+	sb := f.life.sb
 	s := v1.PodStatus{QOSClass: qosClass(f.pod)}
+	for i := range f.pod.Spec.InitContainers {
+		c := &f.pod.Spec.InitContainers[i]
+		s.InitContainerStatuses = append(s.InitContainerStatuses, f.containerStatus(c, initKind(c)))
+	}
 	for i := range f.pod.Spec.Containers {
-		s.ContainerStatuses = append(s.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i], sb))
+		s.ContainerStatuses = append(s.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i], mainRole))
 	}
 	slices.SortFunc(s.ContainerStatuses, func(a, b v1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
-	s.Phase = phase(f.pod, s.ContainerStatuses)
-	if t := f.startTime(sb); !t.IsZero() {
+	s.Phase = f.phase(&s)
+	if t := f.life.began(); !t.IsZero() {
 		s.StartTime = &metav1.Time{Time: wall(t)}
 	}
 	if f.hostIP != "" {
@@ -52,26 +62,16 @@ func status(f facts) v1.PodStatus {
 		s.PodIP = s.PodIPs[0].IP
 	}
 	if f.going && f.prev != nil {
-		s.Phase = f.prev.Phase
+		s.Phase, s.Reason, s.Message = f.prev.Phase, f.prev.Reason, f.prev.Message
 		if sb == nil {
 			s.StartTime, s.PodIP, s.PodIPs = f.prev.StartTime, f.prev.PodIP, f.prev.PodIPs
 		}
 	}
-	s.Conditions = f.conditions(&s, sb)
+	if !f.going && f.life.overdue() {
+		s.Phase, s.Reason, s.Message = v1.PodFailed, reasonDeadline, messageDeadline
+	}
+	s.Conditions = f.conditions(&s)
 	return s
-}
-
-// startTime is when the pod began to be: its sandbox, or what is left of a completed pod.
-func (f *facts) startTime(sb *Sandbox) (t time.Time) {
-	if sb != nil {
-		return sb.Created
-	}
-	for i := range f.have.Containers {
-		if c := &f.have.Containers[i]; c.UID == f.pod.UID && (t.IsZero() || c.Created.Before(t)) {
-			t = c.Created
-		}
-	}
-	return t
 }
 
 func (f *facts) podIPs(sb *Sandbox) []string {
@@ -86,18 +86,23 @@ func (f *facts) podIPs(sb *Sandbox) []string {
 }
 
 // containerStatus is the status of one container, from its two latest instances.
-func (f *facts) containerStatus(spec *v1.Container, sb *Sandbox) v1.ContainerStatus {
+func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 	last, before := f.have.newest(f.pod.UID, spec.Name)
 	if last == nil {
-		return f.statusWithout(spec, sb)
+		return f.statusWithout(spec, r)
 	}
 	s := v1.ContainerStatus{
 		Name: spec.Name, Image: orElse(last.Image, spec.Image), ImageID: last.ImageID,
 		ContainerID: containerID(last), RestartCount: int32(last.Attempt),
 	}
-	running := last.State == Running
-	s.Ready, s.Started = running, &running
-	reason, message, waits := f.waiting(spec, last, sb)
+	running, mark := last.State == Running, f.mem.mark(last)
+	s.Started = new(started(spec, last, mark))
+	s.Ready = ready(spec, last, mark)
+	if r == initRole {
+		s.Started = &running
+		s.Ready = last.State.Ended() && !failed(last) && !f.again(last)
+	}
+	reason, message, waits := f.waiting(spec, r, last)
 	switch {
 	case running:
 		s.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.Time{Time: wall(last.Started)}}
@@ -117,32 +122,44 @@ func (f *facts) containerStatus(spec *v1.Container, sb *Sandbox) v1.ContainerSta
 }
 
 // statusWithout is the status of a container of which no instance exists.
-func (f *facts) statusWithout(spec *v1.Container, sb *Sandbox) v1.ContainerStatus {
+func (f *facts) statusWithout(spec *v1.Container, r role) v1.ContainerStatus {
 	if f.going && f.prev != nil {
-		for _, s := range f.prev.ContainerStatuses {
-			if s.Name == spec.Name {
-				return departed(s)
+		for _, list := range [][]v1.ContainerStatus{f.prev.InitContainerStatuses, f.prev.ContainerStatuses} {
+			for _, s := range list {
+				if s.Name == spec.Name {
+					return departed(s)
+				}
 			}
 		}
 	}
-	started := false
-	reason, message, _ := f.waiting(spec, nil, sb)
-	return v1.ContainerStatus{
-		Name: spec.Name, Image: spec.Image, Started: &started,
-		State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: reason, Message: message}},
+	s := v1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: new(false)}
+	if r == initRole && f.life.initialized() {
+		s.Ready = true
+		s.State.Terminated = &v1.ContainerStateTerminated{Reason: "Completed", Message: messageInitGone}
+		return s
 	}
+	reason, message, _ := f.waiting(spec, r, nil)
+	s.State.Waiting = &v1.ContainerStateWaiting{Reason: reason, Message: message}
+	return s
 }
 
 // waiting says what a container waits for. waits is false when that is no more than its turn.
-func (f *facts) waiting(spec *v1.Container, last *Container, sb *Sandbox) (reason, message string, waits bool) {
-	n := nextStart(f.pod.Spec.RestartPolicy, spec.Name, last, sb, f.mem)
-	if f.going || !n.needed {
-		return reasonCreating, "", false
+func (f *facts) waiting(spec *v1.Container, r role, last *Container) (reason, message string, waits bool) {
+	idle := reasonCreating
+	if len(f.pod.Spec.InitContainers) > 0 {
+		idle = reasonInitializing
+	}
+	n := f.life.nextStart(spec, r, last)
+	if f.over || f.going || !n.needed {
+		return idle, "", false
 	}
 	if n.until.After(f.now) {
 		return reasonCrashLoop, crashMessage(f.pod, spec.Name, n.wait), true
 	}
-	if p, failed := f.mem.failed[stepKey{verb: pull, uid: f.pod.UID, target: spec.Image}]; failed {
+	if last != nil && f.mem.mark(last).Ended == EndedByHook && last.State.Ended() {
+		return reasonHookError, f.mem.hookError(last), true
+	}
+	if p, failed := f.mem.failed[stepKey{verb: pull, uid: f.pod.UID, target: spec.Image}]; failed && f.due(spec, r) {
 		reason, message = pullWaiting(spec.Image, &p, f.now)
 		return reason, message, true
 	}
@@ -151,12 +168,35 @@ func (f *facts) waiting(spec *v1.Container, last *Container, sb *Sandbox) (reaso
 		return orElse(s.reason, reasonRunError), s.message, true
 	}
 	if f.othersLeft() {
-		return reasonCreating, "another version of the pod is being removed", false
+		return idle, "another version of the pod is being removed", false
 	}
 	if e, failed := f.mem.failed[stepKey{verb: ensureSandbox, uid: f.pod.UID}]; failed {
-		return reasonCreating, "creating the pod sandbox: " + e.message, false
+		return idle, "creating the pod sandbox: " + e.message, false
 	}
-	return reasonCreating, "", false
+	return idle, "", last != nil && r == initRole && f.again(last)
+}
+
+// again says whether an init container that ran before the pod began anew is to run again.
+func (f *facts) again(last *Container) bool {
+	return !f.going && !f.over && !f.life.active(last) && !f.life.initialized()
+}
+
+// due says whether it is a container's turn to be started; until then another one's failing image is not its concern.
+func (f *facts) due(spec *v1.Container, r role) bool {
+	if f.life.initialized() {
+		return true
+	}
+	reached := f.life.reached()
+	for i := range f.pod.Spec.InitContainers {
+		c := &f.pod.Spec.InitContainers[i]
+		if c.Name == spec.Name {
+			return true
+		}
+		if i >= reached && !f.life.initDone(c, initKind(c)) {
+			return false
+		}
+	}
+	return r == mainRole
 }
 
 // othersLeft says whether something of another UID exists.
@@ -209,41 +249,6 @@ func departed(s v1.ContainerStatus) v1.ContainerStatus {
 }
 
 func containerID(c *Container) string { return "containerd://" + c.ID }
-
-// phase is the kubelet's getPhase for pods without init containers.
-func phase(pod *v1.Pod, statuses []v1.ContainerStatus) v1.PodPhase {
-	var waiting, running, stopped, succeeded, final int
-	for i := range statuses {
-		ended := statuses[i].State.Terminated
-		if statuses[i].State.Waiting != nil {
-			ended = statuses[i].LastTerminationState.Terminated
-		}
-		switch {
-		case statuses[i].State.Running != nil:
-			running++
-		case ended == nil:
-			waiting++
-		default:
-			stopped++
-			if ended.ExitCode == 0 {
-				succeeded++
-			}
-			if !restartsCode(pod.Spec.RestartPolicy, ended.ExitCode) {
-				final++
-			}
-		}
-	}
-	switch {
-	case waiting > 0 || running+stopped == 0:
-		return v1.PodPending
-	case running > 0 || final < stopped:
-		return v1.PodRunning
-	case succeeded == stopped:
-		return v1.PodSucceeded
-	default:
-		return v1.PodFailed
-	}
-}
 
 // wall strips the monotonic clock and the location, so that equal times compare equal wherever they were read.
 func wall(t time.Time) time.Time {

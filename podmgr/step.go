@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/health"
 	"github.com/rs/zerolog"
 )
 
@@ -20,32 +20,46 @@ const pullAnnounced = 300 * time.Millisecond
 // launch begins a step. Its goroutine ends by sending its result.
 func (w *worker) launch(ctx context.Context, a action, now time.Time) {
 	var cancel context.CancelFunc
-	if a.verb == pull {
+	switch a.verb {
+	case pull, postStart: // bounded by its progress; not at all, as with the kubelet
 		ctx, cancel = context.WithCancel(ctx)
-	} else {
+	case preStop:
+		ctx, cancel = context.WithTimeout(ctx, a.grace)
+	default:
 		ctx, cancel = context.WithTimeout(ctx, stepTimeout+a.grace)
 	}
-	s := &step{action: a, began: now, cancel: cancel}
+	s := &step{action: a, pod: w.want.pod, began: now, cancel: cancel}
+	if a.verb == postStart || a.verb == preStop {
+		w.hook(s)
+	}
+	if a.verb == start && !w.have.hasContainers(a.uid) {
+		w.mem.shown = s.pod // the first start makes the volumes
+	}
 	w.flight = append(w.flight, s)
-	w.announce(s)
-	pod := w.want.pod
+	w.announce(s, w.mem.launches(&a, now))
 	go func() {
 		r := stepResult{step: s}
-		r.pulled, r.err = w.carryOut(ctx, s, pod)
+		r.pulled, r.err = w.carryOut(ctx, s)
 		w.finished <- r
 	}()
 }
 
-// carryOut calls the runtime. The pod is the wanted one; the verbs that create are only planned for its UID.
-func (w *worker) carryOut(ctx context.Context, s *step, pod *manifests.Pod) (r PullResult, err error) {
+// carryOut calls the runtime. The step's pod is the wanted one; the verbs that create are only planned for its UID.
+func (w *worker) carryOut(ctx context.Context, s *step) (r PullResult, err error) {
 	defer recovered(w.log, &err)
 	switch s.verb {
 	case pull:
-		return w.pull(ctx, s, pod)
+		return w.pull(ctx, s)
 	case ensureSandbox:
-		err = w.runtime.EnsureSandbox(ctx, pod)
+		err = w.runtime.EnsureSandbox(ctx, s.pod)
 	case start:
-		err = w.runtime.Start(ctx, pod, Instance{Container: s.container, Attempt: s.attempt, Backoff: s.backoff})
+		err = w.runtime.Start(ctx, s.pod, Instance{Container: s.container, Attempt: s.attempt, Backoff: s.backoff})
+	case postStart, preStop:
+		err = health.Handle(ctx, s.hook, s.place)
+	case mark:
+		err = w.runtime.Mark(ctx, s.target, s.mark)
+	case refresh:
+		err = w.runtime.Refresh(ctx, s.pod)
 	case stop:
 		err = w.runtime.Stop(ctx, s.target, s.grace)
 	case seal:
@@ -61,13 +75,13 @@ func (w *worker) carryOut(ctx context.Context, s *step, pod *manifests.Pod) (r P
 }
 
 // pull fetches an image, and says so when that takes a while.
-func (w *worker) pull(ctx context.Context, s *step, pod *manifests.Pod) (PullResult, error) {
+func (w *worker) pull(ctx context.Context, s *step) (PullResult, error) {
 	announced := make(chan struct{})
 	timer := time.AfterFunc(pullAnnounced, func() {
 		defer close(announced)
 		w.record(s.container, normal, "Pulling", "Pulling image %q", s.target)
 	})
-	r, err := w.runtime.Pull(ctx, pod, s.target, s.policy)
+	r, err := w.runtime.Pull(ctx, s.pod, s.target, s.policy)
 	if !timer.Stop() {
 		<-announced
 	} else if r.Pulled {
@@ -102,11 +116,33 @@ func (w *worker) settle(ctx context.Context, r stepResult) {
 		return
 	}
 	now := time.Now()
+	if s.verb == postStart || s.verb == preStop {
+		w.hooked(s, r.err, now)
+		return
+	}
 	w.mem.settle(s.action, r.err, now)
-	if r.err == nil && s.verb == pull {
-		w.imageIsHere(s)
+	if r.err == nil {
+		w.succeeded(s)
 	}
 	w.report(s, r, now)
+}
+
+// succeeded draws the consequences of a step that succeeded.
+func (w *worker) succeeded(s *step) {
+	switch s.verb {
+	case pull:
+		w.imageIsHere(s)
+	case mark:
+		if w.have.container(s.target) != nil {
+			w.mem.note(s.target).written = s.mark
+		}
+	case refresh:
+		w.mem.shown = s.pod
+	case start:
+		if s.uid == w.want.uid() && s.pod != w.want.pod {
+			w.mem.shown = s.pod // it may have written the data of before over newer data
+		}
+	}
 }
 
 // imageIsHere notes a pull for every container that waits for the same image under the same policy.
@@ -114,15 +150,13 @@ func (w *worker) imageIsHere(s *step) {
 	if w.want.uid() != s.uid {
 		return
 	}
-	pod := w.want.pod.Object
-	sb := w.have.sandbox(s.uid)
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
+	l := lifeOf(w.want.pod.Object, &w.have, &w.mem, time.Now())
+	for i := range size(l.pod) {
+		c, r := nth(l.pod, i)
 		if c.Image != s.target || PullPolicy(c.ImagePullPolicy) != s.policy {
 			continue
 		}
-		last, _ := w.have.newest(s.uid, c.Name)
-		if n := nextStart(pod.Spec.RestartPolicy, c.Name, last, sb, &w.mem); n.needed {
+		if n := l.nextStart(c, r, l.last(c)); n.needed {
 			w.mem.pulledFor(c.Name, n.attempt)
 		}
 	}

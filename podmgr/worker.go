@@ -9,6 +9,8 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Times of a worker.
@@ -28,11 +30,13 @@ type worker struct {
 	node    node
 	log     zerolog.Logger
 
-	wants    chan want         // cap 1, latest wins; the manager is the only sender
-	hints    chan struct{}     // cap 1
-	images   chan struct{}     // cap 1; images came to the node by another way than a pull
-	finished chan stepResult   // steps send, the worker always receives
-	reports  chan<- workerNews // to the manager
+	wants    chan want                                                             // cap 1, latest wins; the manager is the only sender
+	hints    chan struct{}                                                         // cap 1; probes give them too
+	restarts chan struct{}                                                         // cap 1; a person wants the pod started anew
+	images   chan struct{}                                                         // cap 1; images came to the node by another way than a pull
+	finished chan stepResult                                                       // steps send, the worker always receives
+	reports  chan<- workerNews                                                     // to the manager
+	probed   func(pod *v1.Pod, container, kind, result string, took time.Duration) // Options.Probed
 
 	want   want
 	have   Observed
@@ -40,6 +44,7 @@ type worker struct {
 	plan   decision
 	flight flight
 	face   face
+	probes probes
 	// refused says that a start found no sandbox: the next one waits until the EnsureSandbox that goes on has ended.
 	refused bool
 	// failures counts failed looks in a row; known says that a look has succeeded once.
@@ -77,8 +82,11 @@ func (w *worker) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case w.want = <-w.wants:
+		case wanted := <-w.wants:
+			w.take(wanted)
 		case <-w.hints:
+		case <-w.restarts:
+			w.restart()
 		case <-w.images:
 			w.mem.imagesCame()
 		case r := <-w.finished:
@@ -93,8 +101,11 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) drain(ctx context.Context) {
 	for {
 		select {
-		case w.want = <-w.wants:
+		case wanted := <-w.wants:
+			w.take(wanted)
 		case <-w.hints:
+		case <-w.restarts:
+			w.restart()
 		case <-w.images:
 			w.mem.imagesCame()
 		case r := <-w.finished:
@@ -128,16 +139,23 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 	}
 	now := time.Now()
 	w.have = have
-	w.failures = 0
-	w.mem.wants(w.want.uid())
+	w.mem.wants(w.want)
 	w.mem.sees(&w.have, now)
+	if err := w.recall(ctx, now); err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn().Err(err).Msg("cannot recall the pod; it is left as it is")
+		}
+		return w.lookFailed()
+	}
+	w.probe(ctx, now)
 	plan(w.want, &w.have, &w.mem, now, &w.plan)
-	w.flight.supersede(w.want, &w.plan, now)
+	w.flight.supersede(w.want, &w.have, &w.plan, now)
 	for i := range w.plan.actions {
 		if a := &w.plan.actions[i]; w.flight.admits(a) && !(a.verb == start && w.refused && w.flight.has(ensureSandbox)) {
 			w.launch(ctx, *a, now)
 		}
 	}
+	w.failures = 0
 	w.face.post(w, now)
 	if !w.known {
 		w.known = true
@@ -161,6 +179,68 @@ func (w *worker) observe(ctx context.Context) (Observed, error) {
 	return have, nil
 }
 
+// recall asks the runtime for what it keeps of pods that the worker has to deal with and does not know: the way down of one
+// whose manifest is gone, the age of one that may not grow old.
+func (w *worker) recall(ctx context.Context, now time.Time) error {
+	for i := range w.have.Containers {
+		if c := &w.have.Containers[i]; c.State == Running && w.mem.recalled[c.UID].pod == nil {
+			if err := w.ask(ctx, c.UID, now); err != nil {
+				return err
+			}
+		}
+	}
+	if uid := w.want.uid(); uid != "" && w.want.pod.Object.Spec.ActiveDeadlineSeconds != nil && w.have.hasAny(uid) {
+		return w.ask(ctx, uid, now)
+	}
+	return nil
+}
+
+func (w *worker) ask(ctx context.Context, uid types.UID, now time.Time) error {
+	known := w.mem.recalled[uid]
+	if known.asked {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, observeTimeout)
+	defer cancel()
+	r, err := w.runtime.Recall(ctx, w.key, uid)
+	if err != nil {
+		return fmt.Errorf("recalling pod %s: %w", w.key, err)
+	}
+	if known.pod == nil {
+		known.pod = r.Pod
+	}
+	known.since, known.learnt, known.asked = r.Since, now, true
+	w.mem.setRecalled(uid, known)
+	return nil
+}
+
+// take takes over a new want.
+func (w *worker) take(wanted want) {
+	if wanted.uid() != "" && wanted.uid() == w.want.uid() && wanted.pod != w.want.pod {
+		w.mem.changed()
+	}
+	w.want = wanted
+}
+
+// restart has every container of the wanted pod started anew, whatever its restart policy and without back-off.
+func (w *worker) restart() {
+	uid := w.want.uid()
+	if uid == "" {
+		return
+	}
+	for i := range w.have.Containers {
+		c := &w.have.Containers[i]
+		if last, _ := w.have.newest(uid, c.Name); c.UID != uid || c != last || c.State == Created {
+			continue
+		}
+		m := w.mem.mark(c)
+		m.Ended = EndedForRestart
+		w.mem.setMark(c, m)
+	}
+	w.mem.changed()
+	w.mem.imagesCame()
+}
+
 func (w *worker) lookFailed() time.Duration {
 	w.failures++
 	return double(observeRetry, observeLimit, w.failures)
@@ -180,9 +260,11 @@ func (w *worker) join(ctx context.Context) {
 		s.cancelled = true
 		s.cancel()
 	}
+	w.probes.stop()
 	for len(w.flight) > 0 {
 		w.settle(ctx, <-w.finished)
 	}
+	w.probes.running.Wait()
 }
 
 // assign gives the worker a new want in place of one it has not taken yet. Only the manager calls it.

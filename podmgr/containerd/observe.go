@@ -100,7 +100,7 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 	o := podmgr.Container{
 		ID: c.ID, UID: uid, Name: name, Attempt: attempt, Sealed: rec.Sealed,
 		Image: rec.Image, ImageID: rec.ImageID, LogPath: rec.LogPath,
-		Created: c.CreatedAt, Backoff: rec.Backoff, Grace: rec.Grace,
+		Created: c.CreatedAt, Backoff: rec.Backoff, Grace: rec.Grace, Mark: r.markOf(c.ID),
 	}
 	if rec.Sealed {
 		o.State, o.Started, o.Finished = podmgr.Exited, rec.Started, rec.Finished

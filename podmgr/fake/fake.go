@@ -27,6 +27,8 @@ type Runtime struct {
 	Step func(ctx context.Context, c Call, at Stage) error
 	// Program, when set, says what a container does in place of what its command says (see ProgramOf).
 	Program func(p *manifests.Pod, container string, attempt int) Program
+	// Command, when set, says what a command in a container does; else it does what ProgramOf says.
+	Command func(ctx context.Context, c Call, args []string) (code int, output string, err error)
 	// NoHints makes the runtime lose every hint.
 	NoHints bool
 	// Remote lists the references that a registry has, with their digests; nil: it has all.
@@ -40,6 +42,8 @@ type Runtime struct {
 	violations []string
 	hints      map[chan manifests.Key]bool
 	lastIP     int
+	lives      int // of sandboxes, so far
+	execs      int // so far
 }
 
 // pod is what exists of one key.
@@ -47,7 +51,9 @@ type pod struct {
 	sandboxes  []*podmgr.Sandbox
 	containers []*container
 	remains    map[types.UID]bool
-	coming     chan struct{} // closed when the EnsureSandbox that goes on ends; nil: none does
+	stored     map[types.UID]podmgr.Recalled
+	shown      map[types.UID]*manifests.Pod // what the volumes show
+	coming     chan struct{}                // closed when the EnsureSandbox that goes on ends; nil: none does
 }
 
 // container is one instance with its running program.
@@ -69,6 +75,7 @@ type Call struct {
 	Container string // the container's name, where the call is about one
 	Attempt   int
 	Grace     time.Duration // Stop
+	Mark      podmgr.Mark   // Mark
 	At        time.Time
 }
 
@@ -251,7 +258,9 @@ func (r *Runtime) Now(k manifests.Key) podmgr.Observed {
 func (r *Runtime) pod(k manifests.Key) *pod {
 	p := r.pods[k]
 	if p == nil {
-		p = &pod{remains: map[types.UID]bool{}}
+		p = &pod{
+			remains: map[types.UID]bool{}, stored: map[types.UID]podmgr.Recalled{}, shown: map[types.UID]*manifests.Pod{},
+		}
 		r.pods[k] = p
 	}
 	return p

@@ -56,7 +56,7 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
 	if have.others(c.UID) {
 		r.violate("%s of %s while another UID is left", c, c.UID)
 	}
-	have.remains[c.UID] = true
+	have.keep(p)
 	coming := make(chan struct{})
 	have.coming = coming
 	r.mu.Unlock()
@@ -72,7 +72,10 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
 	r.mu.Lock()
 	switch s := have.sandbox(c.UID); {
 	case s == nil:
-		s = &podmgr.Sandbox{ID: string(c.UID) + "_sandbox", UID: c.UID, State: podmgr.SandboxReady, Created: time.Now()}
+		r.lives++
+		s = &podmgr.Sandbox{
+			ID: string(c.UID) + "_sandbox", UID: c.UID, State: podmgr.SandboxReady, Created: time.Now(), Life: fmt.Sprint(r.lives),
+		}
 		if !p.Object.Spec.HostNetwork {
 			r.lastIP++
 			s.IPs = []string{fmt.Sprintf("10.88.%d.%d", r.lastIP/250, r.lastIP%250+2)}
@@ -137,7 +140,8 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 	if _, old := r.find(id); old != nil {
 		return old, nil
 	}
-	if sb := have.sandbox(c.UID); sb == nil || sb.State != podmgr.SandboxReady {
+	sb := have.sandbox(c.UID)
+	if sb == nil || sb.State != podmgr.SandboxReady {
 		return nil, &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the sandbox is not ready")}
 	}
 	spec := specOf(p, s.Container)
@@ -152,9 +156,11 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 	inst := &container{program: r.program(p, spec, s.Attempt), Container: podmgr.Container{
 		ID: id, UID: c.UID, Name: s.Container, Attempt: s.Attempt, State: podmgr.Created, Image: spec.Image, ImageID: digest,
 		LogPath: "/var/log/pods/" + id, Created: time.Now(), Backoff: s.Backoff, Grace: grace,
+		Life: sb.Life,
 	}}
 	have.containers = append(have.containers, inst)
-	have.remains[c.UID] = true
+	have.keep(p)
+	have.shown[c.UID] = p
 	return inst, nil
 }
 
@@ -185,10 +191,23 @@ func (r *Runtime) run(c Call, inst *container) error {
 	return nil
 }
 
+// keep keeps what Recall returns. The caller holds mu.
+func (p *pod) keep(of *manifests.Pod) {
+	p.remains[of.UID()] = true
+	kept := p.stored[of.UID()]
+	kept.Pod = of.Object
+	if kept.Since.IsZero() {
+		kept.Since = time.Now()
+	}
+	p.stored[of.UID()] = kept
+}
+
 func specOf(p *manifests.Pod, container string) *v1.Container {
-	for i := range p.Object.Spec.Containers {
-		if c := &p.Object.Spec.Containers[i]; c.Name == container {
-			return c
+	for _, list := range [][]v1.Container{p.Object.Spec.InitContainers, p.Object.Spec.Containers} {
+		for i := range list {
+			if list[i].Name == container {
+				return &list[i]
+			}
 		}
 	}
 	return &v1.Container{Name: container}

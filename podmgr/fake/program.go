@@ -23,21 +23,23 @@ type Program struct {
 
 // ProgramOf reads a container's command: {"run"} runs until TERM, {"stubborn"} until KILL, {"exit", CODE} ends at once
 // and {"exit", CODE, DURATION} after a while. Anything else runs until TERM.
-func ProgramOf(c *v1.Container) Program {
-	if len(c.Command) == 0 {
+func ProgramOf(c *v1.Container) Program { return programOf(c.Command) }
+
+func programOf(command []string) Program {
+	if len(command) == 0 {
 		return Program{}
 	}
-	switch c.Command[0] {
+	switch command[0] {
 	case "stubborn":
 		return Program{Stubborn: true}
 	case "exit":
 		p := Program{Ends: true}
-		if len(c.Command) > 1 {
-			code, _ := strconv.Atoi(c.Command[1])
+		if len(command) > 1 {
+			code, _ := strconv.Atoi(command[1])
 			p.Code = int32(code)
 		}
-		if len(c.Command) > 2 {
-			p.After, _ = time.ParseDuration(c.Command[2])
+		if len(command) > 2 {
+			p.After, _ = time.ParseDuration(command[2])
 		}
 		return p
 	}

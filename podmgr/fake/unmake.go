@@ -159,6 +159,8 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		return errors.New("containers or the sandbox are left")
 	}
 	delete(p.remains, uid)
+	delete(p.stored, uid)
+	delete(p.shown, uid)
 	r.changed(k)
 	r.mu.Unlock()
 	return r.at(ctx, c, After)

@@ -35,7 +35,7 @@ type Subject struct {
 	Patience time.Duration
 }
 
-// Program is what a container of the suite does.
+// Program is what a container of the suite does, or a command in one.
 type Program struct {
 	// Kind is Loop, Stubborn or Exit.
 	Kind Kind
@@ -79,6 +79,12 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"a cancelled sandbox converges when it is repeated", (*suite).sandboxCancelled},
 		{"containers of one pod start side by side", (*suite).sideBySide},
 		{"pods do not disturb each other", (*suite).manyPods},
+		{"a command in a container ends with its code", (*suite).exec},
+		{"a command that is given up is over", (*suite).execCancelled},
+		{"a mark is kept with its instance", (*suite).mark},
+		{"a pod is recalled until it is forgotten", (*suite).recall},
+		{"instances and their sandbox are of one life", (*suite).life},
+		{"refreshing a pod that shows nothing changes nothing", (*suite).refresh},
 		{"a takedown leaves nothing", (*suite).takedown},
 		{"a new agent sees what the old one saw", (*suite).reopen},
 	} {

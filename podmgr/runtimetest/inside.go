@@ -1,0 +1,133 @@
+package runtimetest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"edgepod.dev/agent/podmgr"
+	"github.com/google/go-cmp/cmp"
+)
+
+func (s *suite) exec() {
+	p := s.pod("exec", Program{Kind: Loop})
+	s.up(p)
+	id := s.instance(p, "a", 0).ID
+	s.must(s.Runtime.Exec(s.ctx, id, podmgr.Command{Args: s.Command(Program{Kind: Exit})}))
+	err := s.Runtime.Exec(s.ctx, id, podmgr.Command{Args: s.Command(Program{Kind: Exit, Code: 5})})
+	if exit := (*podmgr.ExitError)(nil); !errors.As(err, &exit) || exit.Code != 5 {
+		s.t.Errorf("a command that exits with 5 returns %v", err)
+	}
+	s.must(s.Runtime.Stop(s.ctx, id, s.Patience))
+	if err := s.Runtime.Exec(s.ctx, id, podmgr.Command{Args: s.Command(Program{Kind: Exit})}); err == nil {
+		s.t.Error("a command in a container that has ended returns nil")
+	}
+}
+
+func (s *suite) execCancelled() {
+	p := s.pod("exec-cancelled", Program{Kind: Loop})
+	s.up(p)
+	ctx, cancel := context.WithTimeout(s.ctx, 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := s.Runtime.Exec(ctx, s.instance(p, "a", 0).ID, podmgr.Command{Args: s.Command(Program{Kind: Stubborn})})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		s.t.Errorf("the command that was given up returns %v", err)
+	}
+	if took := time.Since(began); took >= s.Patience {
+		s.t.Errorf("giving the command up took %v", took)
+	}
+	if c := s.instance(p, "a", 0); c.State != podmgr.Running {
+		s.t.Errorf("giving the command up left %+v", c)
+	}
+}
+
+func (s *suite) mark() {
+	p := s.pod("mark", Program{Kind: Loop})
+	s.up(p)
+	before := s.instance(p, "a", 0)
+	if before.Mark != (podmgr.Mark{}) {
+		s.t.Errorf("a new instance is marked %+v", before.Mark)
+	}
+	m := podmgr.Mark{
+		Hooked: true, Started: true, Ready: true, Since: time.Now().UTC().Round(0), Ended: podmgr.EndedByLiveness,
+	}
+	s.must(s.Runtime.Mark(s.ctx, before.ID, podmgr.Mark{Started: true}))
+	s.must(s.Runtime.Mark(s.ctx, before.ID, m))
+	if s.Reopen != nil {
+		s.Runtime = s.Reopen(s.t)
+	}
+	after := s.instance(p, "a", 0)
+	if !after.Mark.Equal(m) {
+		s.t.Errorf("it was marked %+v and has %+v", m, after.Mark)
+	}
+	before.Mark = after.Mark
+	if d := cmp.Diff(before, after); d != "" {
+		s.t.Errorf("the mark changed (-before +after):\n%s", d)
+	}
+	s.must(s.Runtime.Mark(s.ctx, "00000000000000000000000000000000000000000000000000000000000000ff", m))
+}
+
+func (s *suite) recall() {
+	p := s.pod("recall", Program{Kind: Loop})
+	if r, err := s.Runtime.Recall(s.ctx, p.Key(), p.UID()); err != nil || r.Pod != nil || !r.Since.IsZero() {
+		s.t.Errorf("of a pod that never was it recalls %+v, %v", r, err)
+	}
+	before := time.Now().Add(-time.Second)
+	s.up(p)
+	first, err := s.Runtime.Recall(s.ctx, p.Key(), p.UID())
+	s.must(err)
+	if first.Since.Before(before) || first.Since.After(time.Now()) {
+		s.t.Errorf("it recalls that the pod came at %v", first.Since)
+	}
+	if d := cmp.Diff(p.Object, first.Pod); d != "" {
+		s.t.Errorf("it recalls another pod (-made +recalled):\n%s", d)
+	}
+	if s.Reopen != nil {
+		s.Runtime = s.Reopen(s.t)
+	}
+	s.must(s.Runtime.EnsureSandbox(s.ctx, p))
+	again, err := s.Runtime.Recall(s.ctx, p.Key(), p.UID())
+	s.must(err)
+	if !again.Since.Equal(first.Since) {
+		s.t.Errorf("it first recalls %v, then %v", first.Since, again.Since)
+	}
+	s.down(p)
+	if r, err := s.Runtime.Recall(s.ctx, p.Key(), p.UID()); err != nil || r.Pod != nil || !r.Since.IsZero() {
+		s.t.Errorf("of a pod that was forgotten it recalls %+v, %v", r, err)
+	}
+}
+
+func (s *suite) life() {
+	p := s.pod("life", Program{Kind: Loop})
+	s.up(p)
+	first := s.observe(p)
+	if sb, c := first.Sandboxes[0], first.Containers[0]; sb.Life == "" || sb.Life != c.Life {
+		s.t.Errorf("the sandbox is of life %q, its container of %q", sb.Life, c.Life)
+	}
+	s.must(s.Runtime.Stop(s.ctx, first.Containers[0].ID, 0))
+	s.must(s.Runtime.Seal(s.ctx, first.Containers[0].ID))
+	s.must(s.Runtime.RemoveSandbox(s.ctx, first.Sandboxes[0].ID))
+	s.must(s.Runtime.EnsureSandbox(s.ctx, p))
+	second := s.observe(p)
+	if sb := second.Sandboxes[0]; sb.Life == "" || sb.Life == first.Sandboxes[0].Life {
+		s.t.Errorf("after %q the sandbox is of life %q", first.Sandboxes[0].Life, sb.Life)
+	}
+	if c := second.Containers[0]; c.Life != first.Containers[0].Life {
+		s.t.Errorf("the container of before is of life %q", c.Life)
+	}
+}
+
+func (s *suite) refresh() {
+	p := s.pod("refresh", Program{Kind: Loop})
+	s.must(s.Runtime.Refresh(s.ctx, p))
+	if o := s.observe(p); len(o.Containers)+len(o.Sandboxes)+len(o.Remains) > 0 {
+		s.t.Errorf("refreshing what is not there made %+v", o)
+	}
+	s.up(p)
+	before := s.observe(p)
+	s.must(s.Runtime.Refresh(s.ctx, p))
+	if d := cmp.Diff(before, s.observe(p)); d != "" {
+		s.t.Errorf("refreshing changed (-before +after):\n%s", d)
+	}
+}
