@@ -10,7 +10,7 @@ func TestFlagsMayStandAfterArguments(t *testing.T) {
 		switch name {
 		case "n", "tail", "o":
 			return true, true
-		case "f":
+		case "f", "i", "t":
 			return true, false
 		}
 		return false, false
@@ -27,6 +27,9 @@ func TestFlagsMayStandAfterArguments(t *testing.T) {
 		"":                   "",
 		"a b c":              "a b c",
 		"validate - -o json": "-o json validate -",
+		"web -it -- sh -it":  "-i -t web -- sh -it",
+		"web -in":            "web -in",
+		"web --it":           "web --it",
 	} {
 		if got := strings.Join(FlagsFirst(strings.Fields(in), takesValue), " "); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
