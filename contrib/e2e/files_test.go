@@ -246,6 +246,9 @@ func TestDirectoryThatIsNotThereIsUnknownNotEmpty(t *testing.T) {
 	stay("the directory is away")
 	n.Kill()
 	n.Start() // it may create the directory: what was there last is not forgotten
+	for _, name := range names {
+		n.WaitRunning(name) // the API answers before all pods are looked at
+	}
 	stay("the directory was away at the agent's start")
 	_ = os.RemoveAll(n.Manifests())
 	rename(away, n.Manifests())

@@ -158,6 +158,10 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if err := r.relist(ctx); err != nil {
 		return err
 	}
+	r.sweepContainers(ctx)
+	if r.engine.embedded() {
+		sweepShims(r.engine.address, r.log)
+	}
 	r.attachLogs(r.ns(ctx))
 	if r.network.own {
 		r.background.Go(func() { r.network.masquerade(ctx) })

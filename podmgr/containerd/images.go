@@ -33,6 +33,8 @@ type images struct {
 	snapshotter string
 	log         zerolog.Logger
 
+	reading sync.Mutex // held while an image is parsed: pods that start together often share one
+
 	mu     sync.Mutex // guards all below
 	pulls  map[string]*pull
 	parsed map[digest.Digest]*image // by target digest; small, and dropped when it grows
@@ -298,6 +300,8 @@ func unreachable(err error) bool {
 
 // parse reads configuration and users of an unpacked image, once for each.
 func (x *images) parse(ctx context.Context, img client.Image) (*image, error) {
+	x.reading.Lock()
+	defer x.reading.Unlock()
 	target := img.Target().Digest
 	x.mu.Lock()
 	known := x.parsed[target]

@@ -8,8 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// routeContainerdLogs sends what containerd's packages log (logrus, a global of theirs) into the agent's log, warnings
-// and worse.
+// routeContainerdLogs sends what containerd's packages log (logrus, a global of theirs) into the agent's log for
+// debugging, warnings and worse.
 func routeContainerdLogs(l zerolog.Logger) {
 	logger := log.L.Logger
 	logger.SetOutput(io.Discard)
@@ -25,10 +25,8 @@ func (logHook) Levels() []logrus.Level {
 }
 
 func (h logHook) Fire(e *logrus.Entry) error {
-	ev := h.log.Warn()
-	if e.Level == logrus.WarnLevel {
-		ev = h.log.Debug()
-	}
+	// What matters comes back as an error of a call, and is logged there with its pod.
+	ev := h.log.Debug().Str("severity", e.Level.String())
 	for k, v := range e.Data {
 		if err, ok := v.(error); ok {
 			ev = ev.AnErr(k, err)

@@ -276,6 +276,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 	for _, step := range []func() error{
 		// A crash between the network and the record of the sandbox leaves a network that no sandbox names.
 		func() error { return r.detach(ctx, uid) },
+		func() error { r.sweepContainers(ctx); return nil },
 		func() error { return removeTree(r.podState(uid)) },
 		func() error { return r.cgroups.remove(uid) },
 		func() error { return r.dropLease(ctx, uid) },

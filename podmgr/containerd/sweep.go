@@ -1,0 +1,88 @@
+package containerd
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+)
+
+// sweepContainers removes what a start that was cut off before its container had a record left behind: a directory and
+// perhaps a root filesystem.
+func (r *Runtime) sweepContainers(ctx context.Context) {
+	dirs, err := os.ReadDir(filepath.Join(r.cfg.State, "containers"))
+	if err != nil {
+		return // none was ever made
+	}
+	for _, d := range dirs {
+		id := d.Name()
+		if _, known := r.index.keyOf(id); known {
+			continue
+		}
+		if _, making := r.making.Load(id); making {
+			continue
+		}
+		if _, err := r.client.ContainerService().Get(r.ns(ctx), id); !errdefs.IsNotFound(err) {
+			continue
+		}
+		r.lost(r.ns(ctx), id)
+	}
+}
+
+// sweepShims kills the shims of our engine that have no child, before the first pod is started: they were started by an
+// agent that died before it wrote down where they listen, so no engine will ever talk to them.
+func sweepShims(address string, log zerolog.Logger) {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	parents := map[int]bool{}
+	var shims []int
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		comm, ppid := processOf(pid)
+		parents[ppid] = true
+		if !strings.HasPrefix(comm, "containerd-shim") {
+			continue
+		}
+		cmd, err := os.ReadFile(filepath.Join("/proc", p.Name(), "cmdline"))
+		if err == nil && bytes.Contains(cmd, []byte("\x00-address\x00"+address+"\x00")) {
+			shims = append(shims, pid)
+		}
+	}
+	for _, pid := range shims {
+		if parents[pid] {
+			continue
+		}
+		log.Info().Int("pid", pid).Msg("ending a shim without containers")
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// processOf reads a process' name and its parent.
+func processOf(pid int) (comm string, ppid int) {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", 0
+	}
+	// pid (comm) state ppid …; comm may hold anything.
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return "", 0
+	}
+	fields := strings.Fields(string(b[end+1:]))
+	if len(fields) < 2 {
+		return "", 0
+	}
+	ppid, _ = strconv.Atoi(fields[1])
+	return string(b[open+1 : end]), ppid
+}
