@@ -159,6 +159,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.sweepContainers(ctx)
+	r.sweepLeases(ctx)
 	if r.engine.embedded() {
 		sweepShims(r.engine.address, r.log)
 	}

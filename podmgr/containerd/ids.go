@@ -21,5 +21,7 @@ func containerID(uid types.UID, name string, attempt int) string {
 // sandboxID is the ID of the pod's pause container and of its sandbox record.
 func sandboxID(uid types.UID) string { return containerID(uid, pauseName, 0) }
 
+const leasePrefix = "pod-"
+
 // leaseID is the ID of the lease that keeps what the pod uses.
-func leaseID(uid types.UID) string { return "pod-" + string(uid) }
+func leaseID(uid types.UID) string { return leasePrefix + string(uid) }

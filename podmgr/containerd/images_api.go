@@ -71,7 +71,7 @@ func (x *Images) pinned(ctx context.Context) (map[string]bool, error) {
 	}
 	out := map[string]bool{}
 	for _, l := range all {
-		if !strings.HasPrefix(l.ID, "pod-") {
+		if !strings.HasPrefix(l.ID, leasePrefix) {
 			continue
 		}
 		res, err := ls.ListResources(ctx, l)

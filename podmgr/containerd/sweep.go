@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // sweepContainers removes what a start that was cut off before its container had a record left behind: a directory and
@@ -32,6 +33,26 @@ func (r *Runtime) sweepContainers(ctx context.Context) {
 			continue
 		}
 		r.lost(r.ns(ctx), id)
+	}
+}
+
+// sweepLeases deletes the leases in our namespace that belong to no pod: of imports and pulls that were cut off, and of pods
+// whose directory is gone.
+func (r *Runtime) sweepLeases(ctx context.Context) {
+	all, err := r.client.LeasesService().List(r.ns(ctx))
+	if err != nil {
+		r.log.Warn().Err(err).Msg("listing leases")
+		return
+	}
+	for _, l := range all {
+		if uid, ok := strings.CutPrefix(l.ID, leasePrefix); ok {
+			if _, err := os.Stat(r.podDir(types.UID(uid))); err == nil {
+				continue
+			}
+		}
+		if err := r.client.LeasesService().Delete(r.ns(ctx), l); err != nil && !errdefs.IsNotFound(err) {
+			r.log.Warn().Err(err).Str("lease", l.ID).Msg("deleting a lease without a pod")
+		}
 	}
 }
 
