@@ -29,7 +29,7 @@ func (r *Runtime) PortForward(ctx context.Context, p *manifests.Pod, port int32,
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	sent := make(chan error, 1)
@@ -109,7 +109,7 @@ func enterNetNS(path string) error {
 	if err != nil {
 		return fmt.Errorf("opening the pod's network namespace: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("entering the pod's network namespace: %w", err)
 	}

@@ -165,8 +165,8 @@ func TestWaitWaits(t *testing.T) {
 func TestRestartAndTop(t *testing.T) {
 	n := newNode(t)
 	post(n, "default", "web", nil)
-	out, _, err := run(func(s Streams) error { return Restart(t.Context(), n.Client, s, "", "app", []string{"pod/web"}) })
-	if err != nil || out != "pod/web restarted\n" || n.restarted[0] != "default/web app" {
+	out, _, err := run(func(s Streams) error { return Restart(t.Context(), n.Client, s, "", []string{"pod/web"}) })
+	if err != nil || out != "pod/web restarted\n" || n.restarted[0] != "default/web" {
 		t.Errorf("%q %v %v", out, err, n.restarted)
 	}
 	for _, c := range []struct {

@@ -71,10 +71,10 @@ func (b *box) PortForward(_ context.Context, _ *manifests.Pod, port int32, strea
 	return err
 }
 
-func (b *box) restart(_ context.Context, k manifests.Key, container string) error {
+func (b *box) restart(_ context.Context, k manifests.Key) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.restarted = append(b.restarted, strings.TrimSpace(k.String()+" "+container))
+	b.restarted = append(b.restarted, k.String())
 	return nil
 }
 

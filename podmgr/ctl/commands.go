@@ -183,9 +183,9 @@ func topCommands() Command {
 
 func restartCommand() Command {
 	return Command{
-		Name: "restart", Usage: "end the containers of pods so that they are started again", Args: "POD ...", Flags: []Flag{flagNamespace, flagContainer},
+		Name: "restart", Usage: "end the containers of pods so that they are started again", Args: "POD ...", Flags: []Flag{flagNamespace},
 		Run: func(ctx context.Context, e Env, in Input) error {
-			return Restart(ctx, e.Client, e.Streams, in.String("namespace"), in.String("container"), in.Args)
+			return Restart(ctx, e.Client, e.Streams, in.String("namespace"), in.Args)
 		},
 	}
 }

@@ -63,7 +63,7 @@ func Copy(ctx context.Context, c *Client, s Streams, o CopyOptions) error {
 	}
 	switch {
 	case from.pod == "" && to.pod != "":
-		return c.copyTo(ctx, s, o, from.path, to)
+		return c.copyTo(ctx, o, from.path, to)
 	case from.pod != "" && to.pod == "":
 		return c.copyFrom(ctx, s, o, from, to.path)
 	}
@@ -218,7 +218,7 @@ func writeEntry(root *os.Root, target string, mode fs.FileMode, r io.Reader) err
 }
 
 // copyTo packs files into the container's tar.
-func (c *Client) copyTo(ctx context.Context, s Streams, o CopyOptions, from string, to place) error {
+func (c *Client) copyTo(ctx context.Context, o CopyOptions, from string, to place) error {
 	if _, err := os.Lstat(from); err != nil {
 		return fmt.Errorf("copying: %w", err)
 	}

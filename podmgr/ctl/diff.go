@@ -89,7 +89,7 @@ func plainPod(p *v1.Pod) (map[string]any, error) {
 		return nil, nil
 	}
 	p = p.DeepCopy()
-	p.TypeMeta.Kind, p.TypeMeta.APIVersion = "Pod", "v1"
+	p.Kind, p.APIVersion = "Pod", "v1"
 	p.Status, p.UID = v1.PodStatus{}, ""
 	p.CreationTimestamp = metav1.Time{}
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds, p.ManagedFields = nil, nil, nil

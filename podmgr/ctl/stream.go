@@ -44,7 +44,7 @@ func (c *Client) upgrade(ctx context.Context, path string, query url.Values, pro
 		return nil, fmt.Errorf("asking the agent: %w", err)
 	}
 	r := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(r, req)
+	resp, err := http.ReadResponse(r, req) //nolint:bodyclose // its body is the connection
 	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("asking the agent: %w", err)

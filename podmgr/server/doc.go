@@ -13,7 +13,7 @@
 //	POST   /images/pull?ref=                           admin        podmgr.ImageLine after podmgr.ImageLine
 //	POST   /images/import                              admin        the same; the body is an OCI or docker archive
 //	DELETE /images?ref=[&force=true]                   admin        409 while a wanted pod names it
-//	POST   /restart/{namespace}/{pod}[?container=]     admin        202; the containers end and are started again
+//	POST   /restart/{namespace}/{pod}                  admin        202; the containers end and are started again
 //	GET    /logs/{path}                                admin        files of /var/log
 //	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]   logs
 //	*      /exec/{namespace}/{pod}[/{uid}]/{container}?command=&input=&output=&error=&tty=     exec         SPDY or WebSocket

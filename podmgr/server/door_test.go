@@ -83,7 +83,7 @@ func tokenOf(a Action) string { return "token-of-" + string(a) + "-0123456789" }
 func newDoor(t *testing.T) *doorFixture {
 	t.Helper()
 	d := &doorFixture{fixture: streamFixture(t), dir: t.TempDir()}
-	d.Restart = func(context.Context, manifests.Key, string) error { return nil }
+	d.Restart = func(context.Context, manifests.Key) error { return nil }
 	d.Configz = func() any { return map[string]string{"manifests": "/m"} }
 	d.HostLogs = d.dir
 	ca, caPEM := newAuthority(t)

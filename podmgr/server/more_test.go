@@ -80,18 +80,18 @@ func TestRestartIsPassedOn(t *testing.T) {
 		t.Errorf("without anybody who restarts: %d", code)
 	}
 	var got []string
-	f.Restart = func(_ context.Context, k manifests.Key, container string) error {
-		got = append(got, k.String()+" "+container)
+	f.Restart = func(_ context.Context, k manifests.Key) error {
+		got = append(got, k.String())
 		return nil
 	}
 	for path, want := range map[string]int{
-		"/restart/default/web?container=app": 202, "/restart/default/x": 404, "/restart/default/web?container=x": 404,
+		"/restart/default/web": 202, "/restart/default/x": 404,
 	} {
 		if code, body := f.do(t, "POST", path, nil); code != want {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
-	if len(got) != 1 || got[0] != "default/web app" {
+	if len(got) != 1 || got[0] != "default/web" {
 		t.Errorf("restarted %q", got)
 	}
 }

@@ -140,7 +140,7 @@ func (t *tunnel) Read(b []byte) (int, error) {
 			t.rest = r
 		}
 		n, err := t.rest.Read(b)
-		if err == io.EOF { //nolint:errorlint // an io.Reader returns it bare
+		if err == io.EOF {
 			t.rest, err = nil, nil
 		}
 		if n > 0 || err != nil {

@@ -9,11 +9,10 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// restart ends the containers of a pod, or the one that ?container names, so that they are started again.
+// restart ends the containers of a pod so that they are started again.
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
 	k := manifests.Key{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
 	e, ok := s.Board.Get(k)
-	container := r.URL.Query().Get("container")
 	switch {
 	case s.Restart == nil:
 		writeError(w, notHere("restarting"))
@@ -21,15 +20,12 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
 	case !ok || e.Pod == nil:
 		writeError(w, notFound(fmt.Sprintf("pod %q not found in namespace %q", k.Name, k.Namespace)))
 		return
-	case container != "" && !hasContainer(e.Pod.Object.Spec, container):
-		writeError(w, notFound(fmt.Sprintf("container %s is not valid for pod %s", container, k.Name)))
-		return
 	}
-	if err := s.Restart(r.Context(), k, container); err != nil {
+	if err := s.Restart(r.Context(), k); err != nil {
 		writeError(w, err)
 		return
 	}
-	s.audit(r, k, container).Msg("restarting")
+	s.audit(r, k, "").Msg("restarting")
 	w.WriteHeader(http.StatusAccepted)
 }
 

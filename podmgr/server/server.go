@@ -60,8 +60,8 @@ type Config struct {
 	// Checks are the parts of /healthz.
 	Checks     []health.Named
 	Containers Containers
-	// Restart ends a container of a pod, or all with "", so that they are started again; it does not wait for that.
-	Restart func(ctx context.Context, k manifests.Key, container string) error
+	// Restart ends the containers of a pod so that they are started again; it does not wait for that.
+	Restart func(ctx context.Context, k manifests.Key) error
 	// Configz returns the agent's configuration, for JSON. It must hold no secrets.
 	Configz func() any
 	// HostLogs is the directory behind /logs/, "/var/log".

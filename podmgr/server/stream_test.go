@@ -97,7 +97,7 @@ func streamFixture(t *testing.T) *fixture {
 func (f *fixture) dialExec(t *testing.T, path string) *websocket.Conn {
 	t.Helper()
 	d := websocket.Dialer{Subprotocols: []string{"v5.channel.k8s.io"}}
-	ws, resp, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+path, nil)
+	ws, resp, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+path, nil) //nolint:bodyclose // its connection is the WebSocket's
 	if err != nil {
 		t.Fatalf("%v: %+v", err, resp)
 	}
@@ -198,10 +198,10 @@ func TestExecSaysWhyNot(t *testing.T) {
 	if code, _ := f.do(t, "DELETE", "/exec/default/web/app?command=cat&output=1", nil); code != 405 {
 		t.Errorf("DELETE: %d", code)
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", f.url+"/exec/default/web/app?command=cat&output=1", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/exec/default/web/app?command=cat&output=1", nil)
 	req.Header.Set("Origin", "https://evil.example")
 	resp, err := http.DefaultClient.Do(req)
-	if err != nil || resp.StatusCode != 403 {
+	if err != nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("another site's page: %v %v", resp, err)
 	}
 	_ = resp.Body.Close()
@@ -221,7 +221,7 @@ func TestExecsAreCapped(t *testing.T) {
 		all = append(all, f.dialExec(t, "/exec/default/web/app?command=wait&output=1"))
 	}
 	d := websocket.Dialer{Subprotocols: []string{"v5.channel.k8s.io"}}
-	_, resp, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+"/exec/default/web/app?command=wait&output=1", nil)
+	_, resp, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+"/exec/default/web/app?command=wait&output=1", nil) //nolint:bodyclose // it is read already
 	if err == nil || resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many: %v %+v", err, resp)
 	}
@@ -268,7 +268,7 @@ func (f *fixture) dialForward(t *testing.T, tunnelled bool) httpstream.Connectio
 	var conn net.Conn
 	if tunnelled {
 		d := websocket.Dialer{Subprotocols: []string{"SPDY/3.1+portforward.k8s.io"}}
-		ws, _, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+"/portForward/default/web", nil)
+		ws, _, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(f.url, "http")+"/portForward/default/web", nil) //nolint:bodyclose // its connection is the WebSocket's
 		if err != nil {
 			t.Fatal(err)
 		}

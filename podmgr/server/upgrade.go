@@ -64,7 +64,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, fmt.Errorf("taking the connection over: %w", err)
 	}
 	// What net/http has read ahead belongs to the stream.
-	ahead, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	ahead, _ := rw.Peek(rw.Reader.Buffered())
 	w := &watched{Conn: conn, gone: func() { u.cancel(errHangup) }, ahead: bytes.NewReader(bytes.Clone(ahead))}
 	u.side.Go(func() { w.watch(u.ctx) })
 	return w, bufio.NewReadWriter(bufio.NewReader(w), bufio.NewWriter(w)), nil
