@@ -71,6 +71,7 @@ type world struct {
 	rt      *fake.Runtime
 	dir     *source
 	sources []podmgr.Source
+	probed  func(pod *v1.Pod, container, kind, result string, took time.Duration)
 	m       *podmgr.Manager
 	kill    context.CancelFunc
 	dead    chan struct{}
@@ -98,7 +99,8 @@ func inWorld(t *testing.T, prepare func(*world), run func(*world)) {
 func (w *world) boot() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.m = podmgr.New(podmgr.Options{
-		Runtime: w.rt, Sources: w.sources, NodeName: "node", HostIP: func() string { return "192.0.2.1" }, Log: zerolog.Nop(),
+		Runtime: w.rt, Sources: w.sources, NodeName: "node", HostIP: func() string { return "192.0.2.1" },
+		Probed: w.probed, Log: zerolog.Nop(),
 	})
 	w.kill, w.dead = cancel, make(chan struct{})
 	go func() {
