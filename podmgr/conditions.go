@@ -153,10 +153,11 @@ func (f *facts) readiness(s *v1.PodStatus, began time.Time) (c v1.PodCondition, 
 	var lastReady, firstUnready, lastEnd time.Time
 	var unready []string
 	for i := range size(f.pod) {
+		cs := nthStatus(s, i)
 		if i < len(f.pod.Spec.InitContainers) && initKind(&f.pod.Spec.InitContainers[i]) == initRole {
+			lastEnd = latest(lastEnd, f.endOf(cs.Name))
 			continue
 		}
-		cs := nthStatus(s, i)
 		if cs.Ready {
 			lastReady = latest(lastReady, f.readySince(cs))
 			continue

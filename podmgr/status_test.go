@@ -30,6 +30,13 @@ func statuses() map[string]facts {
 		Sandboxes: ready, Containers: []Container{instance("new", "a", 0), instance("new", "b", 2, createdAgo(40))},
 	}}
 	shown := status(complete(running))
+	inits := withInit(wanted(always, "a"), "i1", "s", "i2")
+	gated := wanted(always, "a")
+	gated.Object.Spec.ReadinessGates = []v1.PodReadinessGate{{ConditionType: "example.com/a"}, {ConditionType: "example.com/b"}}
+	gated.Object.Status.Conditions = []v1.PodCondition{{Type: "example.com/b", Status: v1.ConditionFalse}}
+	probed := changed(changed(wanted(always, "a", "b"), "a", startupProbe), "b", func(c *v1.Container) { c.ReadinessProbe = &v1.Probe{} })
+	limited := wanted(always, "a")
+	limited.Object.Spec.ActiveDeadlineSeconds = new(int64(3000))
 	return map[string]facts{
 		"nothing is there yet": {pod: wanted(always, "b", "a").Object, have: &Observed{}},
 		"the former version is still going": {
@@ -102,6 +109,52 @@ func statuses() map[string]facts {
 		},
 		"a reboot ended it": {
 			pod: wanted(never, "a").Object, have: &Observed{Containers: []Container{instance("new", "a", 0, vanished)}},
+		},
+		"an init container runs": {pod: inits.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "i1", 0, exited(0, 5, 90)), instance("new", "i2", 0), instance("new", "s", 0),
+		}}},
+		"an init container waits to be restarted": {pod: inits.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "i1", 3, exited(1, 5, 9), carries(40)),
+		}}},
+		"an init container has failed for good": {
+			pod:  withInit(wanted(never, "a"), "i1", "i2").Object,
+			have: &Observed{Containers: []Container{instance("new", "i1", 0, exited(0, 5, 90)), instance("new", "i2", 0, exited(2, 5, 9))}},
+		},
+		"init containers have succeeded and one is gone": {pod: inits.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "a", 0), instance("new", "i2", 0, exited(0, 5, 90)), instance("new", "s", 0),
+		}}},
+		"a sidecar is being restarted": {pod: inits.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "a", 0), instance("new", "i1", 0, exited(0, 5, 90)), instance("new", "i2", 0, exited(0, 5, 80)),
+			instance("new", "s", 2, exited(1, 5, 9), carries(40)),
+		}}},
+		"the sidecars are yet to end": {
+			pod:  withInit(wanted(never, "a"), "s").Object,
+			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, exited(0, 9, 1)), instance("new", "s", 0)}},
+		},
+		"a reboot has the init containers run again": {pod: inits.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "a", 0, vanished, createdAgo(6000)), instance("new", "i1", 0, exited(0, 5, 6000)),
+			instance("new", "i2", 0, exited(0, 5, 6000)), instance("new", "s", 0, vanished, createdAgo(6000)),
+		}}},
+		"readiness gates hold it back": {pod: gated.Object, have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0)}}},
+		"probes have not come to a verdict": {pod: probed.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "a", 0), instance("new", "b", 0, marked(Mark{Started: true})),
+		}}},
+		"probes are content": {pod: probed.Object, have: &Observed{Sandboxes: ready, Containers: []Container{
+			instance("new", "a", 0, marked(Mark{Started: true, Ready: true, Since: ago(3990)})),
+			instance("new", "b", 0, marked(Mark{Started: true, Ready: true, Since: ago(70)})),
+		}}},
+		"a postStart hook has failed": {
+			pod:  wanted(always, "a").Object,
+			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, exited(137, 5, 1))}},
+			mem:  &memory{notes: map[string]*note{"new_a_0": {own: true, mark: Mark{Ended: EndedByHook}, hookError: "no such file"}}},
+		},
+		"its active deadline has passed": {
+			pod:  limited.Object,
+			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, exited(143, 2000, 1999))}},
+		},
+		"what a rule restarts after a success": {
+			pod:  changed(wanted(never, "a"), "a", ruled("Never", restart, opIn, 0)).Object,
+			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 1, exited(0, 5, 1), carries(10))}},
 		},
 		"it goes and what it ran has ended": {
 			pod: wanted(never, "a", "b").Object, going: true, prev: &shown,
