@@ -31,53 +31,69 @@ func namespacesWanted(p *v1.Pod) wantedNamespaces {
 	}
 }
 
-// EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; it returns when the network
-// is there and the pause's shim runs, because that is when containers can be started.
+// EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; containers can be made when
+// the pause's shim runs, and started when the network is there too, which is when it returns.
 func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
-	done, err := r.bringing.begin(p.UID())
+	b, err := r.bringing.begin(p.UID())
 	if err != nil {
 		return err
 	}
-	err = r.ensureSandbox(ctx, p)
-	done()
+	err = r.ensureSandbox(ctx, p, b.joinable)
+	r.bringing.end(p.UID(), b)
 	if err != nil {
 		return &podmgr.ReasonError{Reason: "FailedCreatePodSandBox", Err: err}
 	}
 	return nil
 }
 
-// bringing knows the sandboxes that are being brought up, so that containers can be prepared meanwhile.
+// bringing knows the sandboxes that are being brought up, so that containers can be made meanwhile.
 type bringing struct {
 	mu sync.Mutex
-	m  map[types.UID]chan struct{}
+	m  map[types.UID]*bringUp
 }
 
-func (b *bringing) begin(uid types.UID) (done func(), err error) {
+// bringUp is one EnsureSandbox: join is closed when processes of containers can be made (namespaces, files and shim are
+// there), done when they can be started, or when it failed.
+type bringUp struct {
+	join, done chan struct{}
+	once       sync.Once
+}
+
+func (b *bringUp) joinable() { b.once.Do(func() { close(b.join) }) }
+
+func (b *bringing) begin(uid types.UID) (*bringUp, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.m[uid] != nil {
 		return nil, errors.New("the pod's sandbox is being brought up already")
 	}
 	if b.m == nil {
-		b.m = map[types.UID]chan struct{}{}
+		b.m = map[types.UID]*bringUp{}
 	}
-	c := make(chan struct{})
-	b.m[uid] = c
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.m, uid)
-		close(c)
-	}, nil
+	up := &bringUp{join: make(chan struct{}), done: make(chan struct{})}
+	b.m[uid] = up
+	return up, nil
 }
 
-// wait waits for the sandbox of a pod, when it is being brought up.
-func (b *bringing) wait(ctx context.Context, uid types.UID) error {
+func (b *bringing) end(uid types.UID, up *bringUp) {
 	b.mu.Lock()
-	c := b.m[uid]
+	defer b.mu.Unlock()
+	delete(b.m, uid)
+	up.joinable()
+	close(up.done)
+}
+
+// await waits for the sandbox of a pod when it is being brought up: until containers can join it, or until it is done.
+func (b *bringing) await(ctx context.Context, uid types.UID, whole bool) error {
+	b.mu.Lock()
+	up := b.m[uid]
 	b.mu.Unlock()
-	if c == nil {
+	if up == nil {
 		return nil
+	}
+	c := up.join
+	if whole {
+		c = up.done
 	}
 	select {
 	case <-c:
@@ -87,9 +103,24 @@ func (b *bringing) wait(ctx context.Context, uid types.UID) error {
 	}
 }
 
+// joinable waits until processes of the pod's containers can be made, or until it is clear that they cannot.
+func (r *Runtime) joinable(ctx context.Context, p *manifests.Pod) error {
+	if err := r.bringing.await(ctx, p.UID(), false); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(r.podState(p.UID()), "hosts")); err != nil || !namespacesWanted(p.Object).pinned(r.podState(p.UID())) {
+		return noSandbox()
+	}
+	return nil
+}
+
+func noSandbox() error {
+	return &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the pod's sandbox is not ready")}
+}
+
 // usable waits for the sandbox of a pod and says whether containers can be started in it.
 func (r *Runtime) usable(ctx context.Context, p *manifests.Pod) error {
-	if err := r.bringing.wait(ctx, p.UID()); err != nil {
+	if err := r.bringing.await(ctx, p.UID(), true); err != nil {
 		return err
 	}
 	c, err := r.client.ContainerService().Get(ctx, sandboxID(p.UID()))
@@ -105,10 +136,10 @@ func (r *Runtime) usable(ctx context.Context, p *manifests.Pod) error {
 			return nil
 		}
 	}
-	return &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the pod's sandbox is not ready")}
+	return noSandbox()
 }
 
-func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
+func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable func()) error {
 	free, err := r.slot(ctx)
 	if err != nil {
 		return err
@@ -135,8 +166,19 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod) error {
 	if err := own.pin(dir); err != nil {
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(dir, "hosts")); err != nil {
+		if err := writePodFiles(p, dir, nil, r.cfg.NodeName); err != nil {
+			return err // the address comes into them when it is known
+		}
+	}
 	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.ensurePause(gctx, p, own, begun) })
+	group.Go(func() error {
+		if err := r.ensurePause(gctx, p, own, begun); err != nil {
+			return err
+		}
+		joinable()
+		return nil
+	})
 	group.Go(func() error {
 		var ips []string
 		if own.net {

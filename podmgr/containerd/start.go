@@ -49,7 +49,7 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	if err := start.create(ctx); err != nil {
 		return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err}
 	}
-	if err := r.usable(ctx, p); err != nil {
+	if err := r.joinable(ctx, p); err != nil {
 		return err
 	}
 	if len(p.Object.Spec.Containers) > 1 {
@@ -63,6 +63,9 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	}
 	defer free()
 	if err := start.run(ctx); err != nil {
+		if noSandbox := (*podmgr.ReasonError)(nil); errors.As(err, &noSandbox) {
+			return err
+		}
 		if ctx.Err() != nil || engineFault(err) {
 			return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err} // the same attempt is made again
 		}
@@ -154,7 +157,7 @@ func (x *starting) prepare(ctx context.Context) error {
 		x.view.hostname = r.cfg.NodeName
 	}
 	if sharedPID(p) {
-		if err := r.bringing.wait(ctx, x.pod.UID()); err != nil {
+		if err := r.bringing.await(ctx, x.pod.UID(), false); err != nil {
 			return err
 		}
 		st, err := r.pausePID(ctx, x.pod)
@@ -215,6 +218,9 @@ func (x *starting) run(ctx context.Context) error {
 	defer cancel()
 	if _, err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
 		return fmt.Errorf("creating the container's process: %w", err)
+	}
+	if err := r.usable(ctx, x.pod); err != nil {
+		return errors.Join(err, r.killTask(ctx, x.id))
 	}
 	// Before the start: a container that ran for an instant must not look as if it never had.
 	if err := writeFile(filepath.Join(x.dir, startedFile), []byte(time.Now().Format(time.RFC3339Nano)), 0o600); err != nil {
