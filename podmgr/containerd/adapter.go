@@ -79,6 +79,8 @@ type Runtime struct {
 	slots chan struct{}
 	// pauseFile is held while the built-in pause is written.
 	pauseFile sync.Mutex
+	// lives is held while the name of a sandbox's life is chosen.
+	lives sync.Mutex
 	// making holds the IDs of containers that Start works on: they may lack a record without being lost.
 	making sync.Map
 	// leased remembers the leases (types.UID) and leased images (leasedImage) that exist, to save database writes.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"edgepod.dev/agent/manifests"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -153,6 +154,8 @@ func (r *Runtime) Keys(ctx context.Context) ([]manifests.Key, error) {
 type podFile struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	// Pod is the pod as it first came: what its end needs when the manifest is gone.
+	Pod *v1.Pod `json:"pod"`
 }
 
 func (r *Runtime) podDir(uid types.UID) string {
@@ -176,7 +179,8 @@ func readPodFile(dir string) (podFile, error) {
 }
 
 // makePodDir makes the pod's directory, the first thing of a pod that exists.
-func (r *Runtime) makePodDir(k manifests.Key, uid types.UID) error {
+func (r *Runtime) makePodDir(p *manifests.Pod) error {
+	k, uid := p.Key(), p.UID()
 	dir := r.podDir(uid)
 	if _, err := readPodFile(dir); err == nil {
 		r.index.addUID(k, uid)
@@ -185,12 +189,12 @@ func (r *Runtime) makePodDir(k manifests.Key, uid types.UID) error {
 	if err := os.MkdirAll(filepath.Join(dir, "volumes"), 0o755); err != nil {
 		return fmt.Errorf("creating the pod's directory: %w", err)
 	}
-	b, err := json.Marshal(podFile{Namespace: k.Namespace, Name: k.Name})
+	b, err := json.Marshal(podFile{Namespace: k.Namespace, Name: k.Name, Pod: p.Object})
 	if err != nil {
 		return fmt.Errorf("encoding the pod's file: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "pod.json"), b, 0o600); err != nil {
-		return fmt.Errorf("writing the pod's file: %w", err)
+	if err := writeFile(filepath.Join(dir, "pod.json"), b, 0o600); err != nil {
+		return err
 	}
 	r.index.addUID(k, uid)
 	return nil

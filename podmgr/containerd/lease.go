@@ -22,7 +22,7 @@ type leasedImage struct {
 func (r *Runtime) withLease(ctx context.Context, p *manifests.Pod) (context.Context, error) {
 	ctx = r.ns(ctx)
 	uid := p.UID()
-	if err := r.makePodDir(p.Key(), uid); err != nil {
+	if err := r.makePodDir(p); err != nil {
 		return ctx, err
 	}
 	if _, known := r.leased.Load(uid); !known {

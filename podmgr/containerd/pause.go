@@ -190,8 +190,12 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 // recordPause writes the container record of the pause, and for the embedded engine the sandbox record that lets the
 // pod's containers use the pause's shim.
 func (r *Runtime) recordPause(ctx context.Context, p *manifests.Pod, own wantedNamespaces, id string, spec *specs.Spec, rootfs rootfs, begun time.Time) error {
+	life, err := r.life(p.UID())
+	if err != nil {
+		return err
+	}
 	rec := record{
-		Boot: r.boot, OwnNet: own.net, OwnIPC: own.ipc, OwnUTS: own.uts,
+		Boot: r.boot, Life: life, OwnNet: own.net, OwnIPC: own.ipc, OwnUTS: own.uts,
 		Created: begun,
 	}
 	if old, err := r.client.ContainerService().Get(ctx, id); err == nil {

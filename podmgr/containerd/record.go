@@ -50,6 +50,9 @@ type record struct {
 	OwnUTS  bool      `json:"ownUTS,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 
+	// Life names the life of the sandbox that this is, or that the container was made for.
+	Life string `json:"life,omitempty"`
+
 	Sealed   bool      `json:"sealed,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`

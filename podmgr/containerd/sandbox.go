@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -148,7 +149,7 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 	// The sandbox is older than every container that was made for it, also one that is prepared meanwhile.
 	begun := time.Now()
 	uid, dir := p.UID(), r.podState(p.UID())
-	if err := r.makePodDir(p.Key(), uid); err != nil {
+	if err := r.makePodDir(p); err != nil {
 		return err
 	}
 	if _, err := mkdir(0o755, dir); err != nil {
@@ -285,6 +286,9 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	if err := r.dropSandboxRecord(ctx, id); err != nil {
 		return err
 	}
+	if err := os.Remove(filepath.Join(dir, lifeFile)); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("ending the sandbox's life: %w", err)
+	}
 	return r.dropContainer(ctx, c)
 }
 
@@ -295,6 +299,29 @@ func (r *Runtime) detach(ctx context.Context, uid types.UID) error {
 		return nil
 	}
 	return r.network.detach(ctx, sandboxID(uid), filepath.Join(dir, netFile), filepath.Join(dir, networkName))
+}
+
+// lifeFile in <state>/pods/<uid> names this life of the sandbox.
+const lifeFile = "life"
+
+// life returns the name of the pod's sandbox life that is, or that is to come. EnsureSandbox and Start may both be the
+// first to ask.
+func (r *Runtime) life(uid types.UID) (string, error) {
+	dir, err := mkdir(0o755, r.podState(uid))
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, lifeFile)
+	if b, err := os.ReadFile(file); err == nil && len(b) > 0 {
+		return string(b), nil
+	}
+	r.lives.Lock()
+	defer r.lives.Unlock()
+	if b, err := os.ReadFile(file); err == nil && len(b) > 0 {
+		return string(b), nil
+	}
+	name := rand.Text()
+	return name, writeFile(file, []byte(name), 0o600)
 }
 
 // dropSandboxRecord removes the record by which containers of the pod find the shim.

@@ -81,9 +81,11 @@ func engineFault(err error) bool {
 }
 
 func findContainer(p *v1.Pod, name string) *v1.Container {
-	for i := range p.Spec.Containers {
-		if p.Spec.Containers[i].Name == name {
-			return &p.Spec.Containers[i]
+	for _, list := range [][]v1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
 		}
 	}
 	return nil
@@ -176,7 +178,12 @@ func (x *starting) create(ctx context.Context) error {
 	if x.dir, err = mkdir(0o700, r.containerState(x.id)); err != nil {
 		return err
 	}
+	life, err := r.life(x.pod.UID())
+	if err != nil {
+		return err
+	}
 	x.rec = record{
+		Life: life,
 		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: x.img.config.StopSignal,
 		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
 	}
