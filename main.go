@@ -7,19 +7,20 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"edgepod.dev/agent/health"
 	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/metrics"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/containerd"
 	"edgepod.dev/agent/podmgr/ctl"
@@ -76,134 +77,95 @@ func app() *cli.App {
 		Version:         version,
 		HideVersion:     true,
 		HideHelpCommand: true,
-		Flags: []cli.Flag{&cli.StringFlag{
-			Name: "socket", Value: "/run/agent/agent.sock", Usage: "`PATH` of the running agent's socket", EnvVars: []string{"AGENT_SOCKET"},
-		}},
-		OnUsageError: usageError,
-		Commands: []*cli.Command{
+		Flags:           clientFlags(),
+		OnUsageError:    usageError,
+		Commands: append([]*cli.Command{
 			{Name: "run", Usage: "run the pods of the manifest directories and keep them running", Flags: runFlags(), Before: loadConfig, Action: run},
-			getCommand(),
-			{Name: "describe", Usage: "show all there is to know of a pod", Subcommands: []*cli.Command{
-				{Name: "pod", Aliases: []string{"pods", "po"}, ArgsUsage: "NAME", Flags: []cli.Flag{namespaceFlag()}, Action: describe},
-			}},
-			logsCommand(),
-			{Name: "validate", Usage: "check manifests without running them", ArgsUsage: "FILE|DIR|- ...", Action: func(c *cli.Context) error {
-				return ctl.Validate(streams(), "", c.Args().Slice())
-			}},
-			imagesCommand(),
-			{Name: "version", Usage: "show the versions of this program and of the running agent", Flags: []cli.Flag{outputFlag("json or yaml")}, Action: func(c *cli.Context) error {
-				return ctl.PrintVersion(c.Context, client(c), streams(), ctl.Version(clientVersion()), c.String("output"))
-			}},
+		}, commands(ctl.Commands())...),
+	}
+}
+
+// clientFlags say how the running agent is reached.
+func clientFlags() []cli.Flag {
+	text := func(name, value, usage string) cli.Flag {
+		return &cli.StringFlag{Name: name, Value: value, Usage: usage, EnvVars: []string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}}
+	}
+	return []cli.Flag{
+		text("socket", ctl.DefaultSocket, "`PATH` of the running agent's socket"),
+		text("server", "", "`URL` of an agent on another machine, such as https://host:10250"),
+		text("token", "", "`TOKEN` for --server"),
+		text("certificate-authority", "", "`FILE` with whom to trust as --server: its own agent.crt will do"),
+		text("client-certificate", "", "`FILE` with a client certificate for --server"),
+		text("client-key", "", "`FILE` with its key"),
+		&cli.BoolFlag{Name: "insecure-skip-tls-verify", Usage: "trust any certificate of --server"},
+	}
+}
+
+// commands turns the client's table into commands of the command line.
+func commands(table []ctl.Command) (out []*cli.Command) {
+	for _, c := range table {
+		command := &cli.Command{
+			Name: c.Name, Aliases: c.Aliases, Usage: c.Usage, ArgsUsage: c.Args, Hidden: c.Hidden, SkipFlagParsing: c.Raw,
+			Flags: flags(c.Flags), Subcommands: commands(c.Commands),
+		}
+		if c.Run != nil {
+			command.Action = func(cc *cli.Context) error {
+				e, err := env(cc)
+				if err != nil {
+					return err
+				}
+				return c.Run(cc.Context, e, ctl.Input{Values: cc, Args: cc.Args().Slice()})
+			}
+		}
+		out = append(out, command)
+	}
+	return out
+}
+
+func flags(list []ctl.Flag) (out []cli.Flag) {
+	for _, f := range list {
+		var short []string
+		if f.Short != "" {
+			short = []string{f.Short}
+		}
+		switch v := f.Default.(type) {
+		case bool:
+			out = append(out, &cli.BoolFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+		case string:
+			out = append(out, &cli.StringFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+		case int64:
+			out = append(out, &cli.Int64Flag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+		case time.Duration:
+			out = append(out, &cli.DurationFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+		case []string:
+			out = append(out, &cli.StringSliceFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: cli.NewStringSlice(v...)})
+		}
+	}
+	return out
+}
+
+// env is what a command of the client runs in.
+func env(c *cli.Context) (ctl.Env, error) {
+	e := ctl.Env{
+		Streams: ctl.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, Version: ctl.Version(clientVersion()),
+		Client: ctl.NewClient(c.String("socket")),
+		Check: ctl.CheckOptions{
+			Root: "/var/lib/agent", State: filepath.Dir(c.String("socket")), Manifests: []string{"/etc/agent/manifests"},
+			CNIBinDirs: []string{"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"},
 		},
 	}
+	if url := c.String("server"); url != "" {
+		var err error
+		e.Client, err = ctl.NewRemoteClient(ctl.RemoteOptions{
+			URL: url, Token: c.String("token"), CAFile: c.String("certificate-authority"), CertFile: c.String("client-certificate"),
+			KeyFile: c.String("client-key"), Insecure: c.Bool("insecure-skip-tls-verify"),
+		})
+		return e, err
+	}
+	return e, nil
 }
 
 func usageError(_ *cli.Context, err error, _ bool) error { return ctl.UsageError(err.Error()) }
-
-func client(c *cli.Context) *ctl.Client { return ctl.NewClient(c.String("socket")) }
-
-func streams() ctl.Streams { return ctl.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr} }
-
-func namespaceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "`NAMESPACE` to look in (default: default)"}
-}
-
-func outputFlag(usage string) cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: usage}
-}
-
-func getCommand() *cli.Command {
-	what := func(name, usage string, aliases []string, print func(context.Context, *ctl.Client, ctl.Streams, ctl.GetOptions) error) *cli.Command {
-		return &cli.Command{
-			Name: name, Aliases: aliases, Usage: usage, ArgsUsage: "[NAME ...]",
-			Flags: []cli.Flag{
-				namespaceFlag(),
-				&cli.BoolFlag{Name: "all-namespaces", Aliases: []string{"A"}, Usage: "look in all namespaces"},
-				&cli.StringFlag{Name: "selector", Aliases: []string{"l"}, Usage: "only what has these `LABELS`"},
-				outputFlag("wide, json, yaml or name"),
-				&cli.BoolFlag{Name: "watch", Aliases: []string{"w"}, Usage: "go on and show changes"},
-				&cli.BoolFlag{Name: "no-headers", Usage: "leave the header line out"},
-			},
-			Action: func(c *cli.Context) error {
-				return print(c.Context, client(c), streams(), ctl.GetOptions{
-					Namespace: c.String("namespace"), AllNamespaces: c.Bool("all-namespaces"), Selector: c.String("selector"),
-					Names: c.Args().Slice(), Output: c.String("output"), Watch: c.Bool("watch"), NoHeaders: c.Bool("no-headers"),
-				})
-			},
-		}
-	}
-	return &cli.Command{Name: "get", Usage: "list pods, events, images or manifest problems", Subcommands: []*cli.Command{
-		what("pods", "list pods", []string{"pod", "po"}, ctl.GetPods),
-		what("events", "list what happened to pods", []string{"event", "ev"}, ctl.GetEvents),
-		what("images", "list images", []string{"image"}, ctl.GetImages),
-		what("problems", "list what is wrong with manifests", []string{"problem"}, ctl.GetProblems),
-	}}
-}
-
-func describe(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return ctl.UsageError("describe pod wants the name of one pod")
-	}
-	return ctl.DescribePod(c.Context, client(c), streams(), c.String("namespace"), c.Args().First())
-}
-
-func logsCommand() *cli.Command {
-	return &cli.Command{
-		Name: "logs", Usage: "print what the containers of a pod printed", ArgsUsage: "POD [CONTAINER]",
-		Flags: []cli.Flag{
-			namespaceFlag(),
-			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "`CONTAINER` of the pod"},
-			&cli.BoolFlag{Name: "all-containers", Usage: "all containers of the pod"},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what will be printed"},
-			&cli.BoolFlag{Name: "previous", Aliases: []string{"p"}, Usage: "the instance before the current one"},
-			&cli.BoolFlag{Name: "timestamps", Usage: "begin lines with their time"},
-			&cli.BoolFlag{Name: "prefix", Usage: "begin lines with pod and container"},
-			&cli.Int64Flag{Name: "tail", Value: -1, Usage: "only the last `LINES`"},
-			&cli.Int64Flag{Name: "limit-bytes", Usage: "at most so many `BYTES`"},
-			&cli.DurationFlag{Name: "since", Usage: "only what is not older, such as 5m"},
-			&cli.StringFlag{Name: "since-time", Usage: "only what was printed after this `TIME` (RFC 3339)"},
-		},
-		Action: func(c *cli.Context) error {
-			if c.NArg() < 1 || c.NArg() > 2 {
-				return ctl.UsageError("logs wants the name of one pod")
-			}
-			container := c.String("container")
-			if c.NArg() == 2 {
-				container = c.Args().Get(1)
-			}
-			return ctl.Logs(c.Context, client(c), streams(), ctl.LogsOptions{
-				Namespace: c.String("namespace"), Pod: c.Args().First(), Container: container, AllContainers: c.Bool("all-containers"),
-				Follow: c.Bool("follow"), Previous: c.Bool("previous"), Timestamps: c.Bool("timestamps"), Prefix: c.Bool("prefix"),
-				Tail: c.Int64("tail"), LimitBytes: c.Int64("limit-bytes"), Since: c.Duration("since"), SinceTime: c.String("since-time"),
-			})
-		},
-	}
-}
-
-func imagesCommand() *cli.Command {
-	return &cli.Command{Name: "images", Usage: "list, pull, import and remove images", Subcommands: []*cli.Command{
-		{Name: "ls", Aliases: []string{"list"}, Usage: "list images", Flags: []cli.Flag{outputFlag("wide, json, yaml or name")}, Action: func(c *cli.Context) error {
-			return ctl.GetImages(c.Context, client(c), streams(), ctl.GetOptions{Output: c.String("output"), Names: c.Args().Slice()})
-		}},
-		{Name: "pull", Usage: "fetch an image from its registry", ArgsUsage: "REFERENCE", Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return ctl.UsageError("images pull wants one reference")
-			}
-			return ctl.PullImage(c.Context, client(c), streams(), c.Args().First())
-		}},
-		{Name: "import", Usage: "import an OCI or docker archive", ArgsUsage: "FILE|-", Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return ctl.UsageError("images import wants one file")
-			}
-			return ctl.ImportImages(c.Context, client(c), streams(), c.Args().First())
-		}},
-		{Name: "rm", Aliases: []string{"remove"}, Usage: "remove images", ArgsUsage: "REFERENCE ...", Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "force", Usage: "also images that a manifest names"},
-		}, Action: func(c *cli.Context) error {
-			return ctl.RemoveImages(c.Context, client(c), streams(), c.Args().Slice(), c.Bool("force"))
-		}},
-	}}
-}
 
 // runFlags are the flags of `agent run`; each is also a key of the configuration file and an environment variable.
 func runFlags() []cli.Flag {
@@ -240,6 +202,14 @@ func runFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "mass-removal-grace", Value: 30 * time.Second, Usage: "how long the removal of most manifests at once waits", EnvVars: env("mass-removal-grace")},
 		&cli.Int64Flag{Name: "container-log-max-size", Value: 10 << 20, Usage: "`BYTES` at which a container's log file is rotated", EnvVars: env("container-log-max-size")},
 		&cli.IntFlag{Name: "container-log-max-files", Value: 5, Usage: "log files kept for a container", EnvVars: env("container-log-max-files")},
+		text("address", "0.0.0.0", "`ADDRESS` that the API is served on over TLS, when a client CA or a token file is given"),
+		&cli.IntFlag{Name: "port", Value: 10250, Usage: "`PORT` of --address; 0: none", EnvVars: env("port")},
+		text("client-ca-file", "", "`FILE` with the authorities of client certificates: CN is the user, O are groups"),
+		text("token-auth-file", "", "`FILE` with lines of token,user,uid,\"group1,group2\""),
+		text("tls-cert-file", "", "`FILE` with the server's certificate (default: the agent makes one below --root)"),
+		text("tls-private-key-file", "", "`FILE` with its key"),
+		list("access", "`NAME=ACTION+ACTION` or group:NAME=…: who may do what over TLS; actions are read, logs, metrics, exec, attach, portforward, admin, and * for all"),
+		&cli.DurationFlag{Name: "housekeeping-interval", Usage: "how often cAdvisor measures containers, such as 10s; 0: never", EnvVars: env("housekeeping-interval")},
 		text("log-level", "info", "debug, info, warn or error"),
 		text("log-format", "console", "console or json"),
 	}
@@ -310,26 +280,69 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	manager := podmgr.New(podmgr.Options{Runtime: engine, Sources: sources, NodeName: node, HostIP: hostIP, Log: log})
+	manager := podmgr.New(podmgr.Options{Runtime: engine, Sources: sources, NodeName: node, HostIP: containerd.NodeIP, Log: log})
 
+	server.RouteKlog(log)
+	engine.ReapExecs(c.Context)
 	api := server.New(server.Config{
+		Containers: engine, HostLogs: "/var/log", Checks: []health.Named{engine.Health()}, Configz: func() any { return settings(c) }, Restart: manager.Restart,
 		Board: manager.Board(), Images: engine.Images(), Logs: engine.Logs(), NodeName: node, Log: log,
 		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) },
 		Healthy: func(ctx context.Context) error { return health.All(ctx, 5*time.Second, engine.Health()) },
 	})
+	door, err := tlsConfig(c)
+	if err != nil {
+		return err
+	}
+	measure, err := metricsFor(c, engine, manager, api, node, log)
+	if err != nil {
+		return err
+	}
 	listener, err := server.Listen(filepath.Join(c.String("state"), "agent.sock"))
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(c.Context)
 	g.Go(func() error { return api.Run(ctx, listener) })
+	if door.Enabled() && c.Int("port") != 0 {
+		g.Go(func() error { return api.RunTLS(ctx, door) })
+	}
 	g.Go(func() error { return manager.Run(ctx) })
+	g.Go(func() error { return measure.Run(ctx) })
 	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), manager, log) })
 	g.Go(func() error { return notify(ctx, manager, engine) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// metricsFor measures the pods on the board and serves what it finds.
+func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, api *server.Server, node string, log zerolog.Logger) (*metrics.Metrics, error) {
+	x, err := metrics.New(metrics.Config{
+		NodeName: node, Version: version, Housekeeping: c.Duration("housekeeping-interval"), Socket: engine.Address(), Namespace: "agent",
+		CgroupRoot: c.String("cgroup-root"), Root: c.String("root"), ImageRoot: c.String("root"), PodLogs: c.String("pod-logs"),
+		Changed: m.Board().Changed, Problems: m.Board().Problems, VolumeDir: engine.VolumeDir, Log: log,
+		Pods: func() (pods []metrics.Pod) {
+			for _, e := range m.Board().List() {
+				p := metrics.Pod{Key: e.Key, Status: &e.Status, Deleted: e.Deleted}
+				if e.Pod != nil {
+					p.Object = e.Pod.Object
+				}
+				pods = append(pods, p)
+			}
+			return pods
+		},
+	}, metrics.NewRecorder())
+	if err != nil {
+		return nil, err
+	}
+	api.Handle("GET /metrics", server.Metrics, x.AgentHandler())
+	api.Handle("GET /metrics/cadvisor", server.Metrics, x.CadvisorHandler())
+	api.Handle("GET /metrics/resource", server.Metrics, x.ResourceHandler())
+	api.Handle("GET /metrics/probes", server.Metrics, x.ProbesHandler())
+	api.Handle("GET /stats/summary", server.Metrics, x.SummaryHandler())
+	return x, nil
 }
 
 func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Config {
@@ -360,7 +373,7 @@ func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Sourc
 		s, err := dir.New(dir.Config{
 			Dir: abs, Create: true, MassRemovalGrace: grace, MaxFileSize: manifests.MaxFileSize,
 			StoreDir: filepath.Join(c.String("root"), "manifests", hex.EncodeToString(sum[:8])),
-			Codec: dir.NewCodec(node), Log: log,
+			Codec:    dir.NewCodec(node), Log: log,
 		})
 		if err != nil {
 			return nil, err
@@ -395,6 +408,29 @@ func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime) 
 	pet := func() error { _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); return err }
 	check := func(ctx context.Context) error { return health.All(ctx, interval/4, engine.Health()) }
 	return health.Watchdog(ctx, interval/2, check, pet)
+}
+
+// settings are what the agent was started with, as /configz shows them.
+func settings(c *cli.Context) map[string]any {
+	out := map[string]any{}
+	for _, f := range c.Command.Flags {
+		name := f.Names()[0]
+		if _, isList := f.(*cli.StringSliceFlag); isList {
+			out[name] = c.StringSlice(name)
+		} else {
+			out[name] = c.Value(name)
+		}
+	}
+	return out
+}
+
+func tlsConfig(c *cli.Context) (server.TLSConfig, error) {
+	grants, err := server.ParseGrants(c.StringSlice("access"))
+	return server.TLSConfig{
+		Address: net.JoinHostPort(c.String("address"), strconv.Itoa(c.Int("port"))), PKIDir: filepath.Join(c.String("root"), "pki"),
+		CertFile: c.String("tls-cert-file"), KeyFile: c.String("tls-private-key-file"),
+		ClientCAFile: c.String("client-ca-file"), TokenFile: c.String("token-auth-file"), Authorizer: grants,
+	}, err
 }
 
 func clientVersion() server.Version {
@@ -458,17 +494,4 @@ func newLog(c *cli.Context) (zerolog.Logger, error) {
 func isTerminal(f *os.File) bool {
 	st, err := f.Stat()
 	return err == nil && st.Mode()&os.ModeCharDevice != 0
-}
-
-// hostIP is the address of this node towards others; no packet is sent for it.
-func hostIP() string {
-	c, err := net.Dial("udp", "192.0.2.1:9")
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	if a, ok := c.LocalAddr().(*net.UDPAddr); ok {
-		return a.IP.String()
-	}
-	return ""
 }

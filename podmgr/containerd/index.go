@@ -199,3 +199,11 @@ func (r *Runtime) makePodDir(p *manifests.Pod) error {
 	r.index.addUID(k, uid)
 	return nil
 }
+
+// VolumeDir is where a volume of a pod lies on the node; empty for one that is not the pod's own.
+func (r *Runtime) VolumeDir(p *v1.Pod, v *v1.Volume) string {
+	if v.EmptyDir == nil {
+		return ""
+	}
+	return filepath.Join(r.podDir(p.UID), "volumes", v.Name)
+}
