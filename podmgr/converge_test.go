@@ -70,7 +70,7 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // version draws a pod, or nil.
 func (c *chaos) version(k manifests.Key) *manifests.Pod {
-	v := c.n(4)
+	v := c.n(6)
 	if v == 0 {
 		return nil
 	}
@@ -78,12 +78,45 @@ func (c *chaos) version(k manifests.Key) *manifests.Pod {
 		{{"run"}},
 		{{"run"}, {"stubborn"}},
 		{{"exit", "1", "7s"}, {"run"}, {"exit", "0"}},
+		{{"run"}, {"run"}},
+		{{"run"}, {"exit", "42", "90s"}},
 	}[v-1]
-	policy := []v1.RestartPolicy{v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever}[v-1]
+	policy := []v1.RestartPolicy{
+		v1.RestartPolicyAlways, v1.RestartPolicyOnFailure, v1.RestartPolicyNever, v1.RestartPolicyOnFailure, v1.RestartPolicyNever,
+	}[v-1]
 	if c.n(2) == 0 {
 		policy = v1.RestartPolicyAlways
 	}
-	return makePod(k, fmt.Sprintf("%s-%d-%s", k.Name, v, policy), policy, commands...)
+	p := makePod(k, fmt.Sprintf("%s-%d-%s", k.Name, v, policy), policy, commands...)
+	if v < 4 {
+		return p
+	}
+	withInit(withInit(withInit(p, "s", "run"), "t", "exit", "0", "3s"), "s2", "stubborn")
+	ok := func() *v1.Probe {
+		p := asks("exit", "0")
+		p.PeriodSeconds = 60
+		return p
+	}
+	with(p, "a", func(c *v1.Container) {
+		c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = ok(), ok(), ok()
+		c.Lifecycle = &v1.Lifecycle{PostStart: command("exit", "0", "2s"), PreStop: command("exit", "0", "1s")}
+	})
+	with(p, "s", func(c *v1.Container) {
+		c.StartupProbe = ok()
+		c.Lifecycle = &v1.Lifecycle{PreStop: command("exit", "1", "4s")}
+	})
+	if v == 5 {
+		with(p, "b", func(c *v1.Container) {
+			c.RestartPolicy = new(v1.ContainerRestartPolicyNever)
+			c.RestartPolicyRules = []v1.ContainerRestartRule{{
+				Action: v1.ContainerRestartRuleActionRestartAllContainers,
+				ExitCodes: &v1.ContainerRestartRuleOnExitCodes{
+					Operator: v1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42},
+				},
+			}}
+		})
+	}
+	return p
 }
 
 // past draws what exists of a key when the agent starts for the first time.
@@ -103,7 +136,7 @@ func (c *chaos) past(k manifests.Key) (o podmgr.Observed) {
 			})
 		}
 		for i := range c.n(5) {
-			name := string(rune('a' + c.n(3)))
+			name := []string{"a", "b", "c", "s", "t"}[c.n(5)]
 			inst := podmgr.Container{
 				ID: fmt.Sprintf("%s_%s_%d", uid, name, i), UID: uid, Name: name, Attempt: i, State: podmgr.ContainerState(c.n(4)),
 				Created: time.Now().Add(-time.Duration(c.n(7200)) * time.Second), Grace: time.Duration(c.n(60)) * time.Second,
@@ -125,7 +158,11 @@ func (c *chaos) past(k manifests.Key) (o podmgr.Observed) {
 // act lets one thing happen.
 func (c *chaos) act(w *world) {
 	k := convergeKeys[c.n(len(convergeKeys))]
-	switch c.n(12) {
+	switch c.n(14) {
+	case 12:
+		_ = w.m.Restart(w.t.Context(), k) // it may not be there
+	case 13:
+		w.rt.Exit(k, []string{"s", "t", "s2"}[c.n(3)], int32(c.n(2)))
 	case 0, 1, 2:
 		c.wants[k] = c.version(k)
 		c.send(w)
@@ -195,27 +232,40 @@ func converged(want *manifests.Pod, o podmgr.Observed) (wrong []string) {
 	if want == nil {
 		return wrong
 	}
-	for _, spec := range want.Object.Spec.Containers {
-		name := spec.Name
+	spec := &want.Object.Spec
+	mainLives, everRan := false, true
+	for i, c := range append(slices.Clone(spec.InitContainers), spec.Containers...) {
+		name, isInit := c.Name, i < len(spec.InitContainers)
 		last := podmgr.Container{Attempt: -1}
 		for _, c := range o.Containers {
 			if c.Name == name && c.Attempt > last.Attempt {
 				last = c
 			}
 		}
-		policy, ends := want.Object.Spec.RestartPolicy, spec.Command[0] == "exit"
+		policy, ends := spec.RestartPolicy, c.Command[0] == "exit"
+		if c.RestartPolicy != nil {
+			policy = v1.RestartPolicy(*c.RestartPolicy)
+		}
 		mayHaveEnded := policy == v1.RestartPolicyNever || policy == v1.RestartPolicyOnFailure && last.ExitCode == 0
 		switch {
-		case instances[name] == 0:
-			say("container %s was never started", name)
 		case instances[name] > 2:
 			say("container %s has %d instances", name, instances[name])
 		case live[name] > 1:
 			say("container %s runs %d times", name, live[name])
-		case live[name] == 0 && !ends && !mayHaveEnded:
+		case isInit:
+			everRan = everRan && !(last.State.Ended() && last.ExitCode != 0 && policy == v1.RestartPolicyNever)
+		case instances[name] == 0 && everRan:
+			say("container %s was never started", name)
+		case live[name] == 0 && !ends && !mayHaveEnded && everRan:
 			say("container %s does not run", name)
 		}
+		mainLives = mainLives || !isInit && live[name] > 0
 		delete(instances, name)
+	}
+	for _, c := range spec.InitContainers {
+		if sidecar := c.Name[0] == 's'; sidecar && mainLives != (live[c.Name] > 0) {
+			say("sidecar %s runs %d times, and a main container: %v", c.Name, live[c.Name], mainLives)
+		}
 	}
 	for name := range instances {
 		say("container %s is not in the spec", name)
@@ -256,7 +306,11 @@ func FuzzConverge(f *testing.F) {
 					wrong = converged(c.wants[k], w.rt.Now(k))
 				}
 				if len(wrong) > 0 {
-					t.Errorf("%s did not converge to %v: %v\nof %+v", k, c.wants[k], wrong, w.rt.Now(k))
+					uid := types.UID("nothing")
+					if p := c.wants[k]; p != nil {
+						uid = p.UID()
+					}
+					t.Errorf("%s did not converge to %s: %v\nof %+v", k, uid, wrong, w.rt.Now(k))
 				}
 				if _, shown := w.m.Board().Get(k); shown != (c.wants[k] != nil) {
 					t.Errorf("%s is on the board: %v", k, shown)

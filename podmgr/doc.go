@@ -12,6 +12,14 @@
 //	                          ▲  stop, remove, remove sandbox, forget  │           │
 //	                          └──────── no longer wanted ──────────────┴───────────┘
 //
+// On the way up the init containers go one by one, a sidecar until it has started, then the main containers together; on
+// the way down the main containers end first, then the sidecars in reverse, all within one grace period. An instance:
+//
+//	start ──▶ postStart hook ──▶ startup probe ──▶ liveness and readiness probes ──▶ preStop hook ──▶ stop ──▶ seal
+//	          fails: stop        fails: stop       liveness fails: stop
+//
+// What hooks and probes have found out is kept with the instance (Mark), so that the next agent goes on from there.
+//
 // Nothing of a new UID starts before the old one is fully gone. A step (one call of the Runtime) runs beside its worker
 // and is joined by it; when it ends the worker looks again, so nothing here waits by polling.
 package podmgr

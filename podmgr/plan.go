@@ -39,7 +39,8 @@ func (p *planner) wanted(alone bool) {
 	p.dropStrays()
 	p.keepMarks()
 	if why, ended := p.ended(); ended {
-		if !p.end(why) && p.sb != nil && sealed {
+		p.dropUnstarted(true)
+		if !p.end(why) && p.sb != nil && sealed && !p.have.lives(p.pod.UID) {
 			p.add(action{verb: removeSandbox, uid: p.pod.UID, target: p.sb.ID, why: why})
 		}
 		return
@@ -50,12 +51,14 @@ func (p *planner) wanted(alone bool) {
 	if p.endPast() {
 		return
 	}
-	if alone && p.sandbox(sealed) {
-		p.containers(alone)
-		return
+	lost := alone && p.sandbox(sealed)
+	if alone {
+		p.dropUnstarted(false)
 	}
-	p.refresh()
-	p.tend()
+	if !lost {
+		p.refresh()
+		p.tend()
+	}
 	p.containers(alone)
 }
 
@@ -88,6 +91,22 @@ func (p *planner) dropStrays() {
 			}
 		case c != last && c.State == Running:
 			p.drop(c, "a newer instance exists")
+		}
+	}
+}
+
+// dropUnstarted removes instances that were created for a sandbox that is gone, or all that were created only.
+func (p *planner) dropUnstarted(all bool) {
+	for i := range p.have.Containers {
+		c := &p.have.Containers[i]
+		if c.UID != p.pod.UID || c.State != Created || index(p.pod, c.Name) < 0 {
+			continue
+		}
+		switch {
+		case all:
+			p.drop(c, "the pod has come to its end")
+		case outlived(c, p.sb):
+			p.drop(c, "it was created for a sandbox that is gone")
 		}
 	}
 }
@@ -198,10 +217,7 @@ func (p *planner) container(spec *v1.Container, r role, alone bool) {
 	}
 	cutOff := last != nil && last.State == Created
 	if cutOff && outlived(last, p.sb) {
-		if alone {
-			p.drop(last, "it was created for a sandbox that is gone")
-		}
-		return
+		return // it has to go first
 	}
 	if n.until.After(p.now) {
 		p.d.wakeAt(n.until)

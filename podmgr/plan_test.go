@@ -164,29 +164,64 @@ func steady() (want, Observed, memory) {
 	return want{pod: wanted(always, "a", "b", "c")}, have, mem
 }
 
-func TestPlanningForAPodWithNothingToDoAllocatesNothing(t *testing.T) {
-	w, have, mem := steady()
-	var d decision
-	if n := testing.AllocsPerRun(100, func() {
-		mem.wants(w)
-		mem.sees(&have, noon)
-		plan(w, &have, &mem, noon, &d)
-	}); n != 0 {
-		t.Errorf("it allocates %v times", n)
+// busy is a pod with all that a pod can have, which runs, with nothing to do.
+func busy() (want, Observed, memory) {
+	p := withInit(wanted(always, "a", "b"), "i", "s")
+	p.Object.Spec.ActiveDeadlineSeconds = new(int64(100_000))
+	changed(p, "a", startupProbe)
+	changed(p, "a", func(c *v1.Container) { c.LivenessProbe, c.ReadinessProbe = &v1.Probe{}, &v1.Probe{} })
+	changed(p, "b", postStarting)
+	changed(p, "s", preStopping)
+	changed(p, "b", ruled("Always", v1.ContainerRestartRuleActionRestartAllContainers, opIn, 42))
+	have := Observed{
+		Sandboxes: sandboxed("new", SandboxReady),
+		Containers: []Container{
+			instance("new", "a", 0), instance("new", "b", 0, exited(1, 9, 90)),
+			instance("new", "b", 1, marked(Mark{Hooked: true})), instance("new", "i", 0, exited(0, 9, 99)), instance("new", "s", 0),
+		},
+		Remains: []types.UID{"new"},
 	}
-	if len(d.actions) != 0 {
-		t.Errorf("it wants to %v", d.actions)
+	m := Mark{Started: true, Ready: true, Since: ago(70)}
+	mem := pulled(0, "a", "b", "i", "s")
+	mem.notes = map[string]*note{"new_a_0": {own: true, mark: m, written: m}}
+	mem.shown = p
+	w := want{pod: p}
+	mem.wants(w)
+	mem.sees(&have, noon)
+	return w, have, mem
+}
+
+func TestPlanningForAPodWithNothingToDoAllocatesNothing(t *testing.T) {
+	for name, make := range map[string]func() (want, Observed, memory){"a plain pod": steady, "a pod with everything": busy} {
+		t.Run(name, func(t *testing.T) {
+			w, have, mem := make()
+			var d decision
+			if n := testing.AllocsPerRun(100, func() {
+				mem.wants(w)
+				mem.sees(&have, noon)
+				plan(w, &have, &mem, noon, &d)
+			}); n != 0 {
+				t.Errorf("it allocates %v times", n)
+			}
+			if len(d.actions) != 0 {
+				t.Errorf("it wants to %v", d.actions)
+			}
+		})
 	}
 }
 
 func BenchmarkPlanWithNothingToDo(b *testing.B) {
-	w, have, mem := steady()
-	var d decision
-	b.ReportAllocs()
-	for b.Loop() {
-		mem.wants(w)
-		mem.sees(&have, noon)
-		plan(w, &have, &mem, noon, &d)
+	for name, make := range map[string]func() (want, Observed, memory){"plain": steady, "everything": busy} {
+		b.Run(name, func(b *testing.B) {
+			w, have, mem := make()
+			var d decision
+			b.ReportAllocs()
+			for b.Loop() {
+				mem.wants(w)
+				mem.sees(&have, noon)
+				plan(w, &have, &mem, noon, &d)
+			}
+		})
 	}
 }
 
