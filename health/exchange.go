@@ -57,7 +57,7 @@ func (e exchange) over(ctx context.Context, c *call, req *http.Request) (*http.R
 			ServerName:         req.URL.Hostname(),
 			NextProtos:         []string{"h2", "http/1.1"},
 		})
-		if err := secure.Handshake(); err != nil {
+		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err // unwrapped: http.Client looks for tls.RecordHeaderError
 		}
 		c.Conn = secure
@@ -155,7 +155,7 @@ type answer struct {
 
 func (a answer) Read(p []byte) (int, error) {
 	n, err := a.ReadCloser.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = a.why(err)
 	}
 	return n, err

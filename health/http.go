@@ -82,7 +82,7 @@ func (t HTTPTarget) request() (*http.Request, error) {
 		u.Scheme = strings.ToLower(t.Scheme)
 	}
 	u.Host = net.JoinHostPort(t.Host, strconv.Itoa(t.Port))
-	req, err := http.NewRequest(http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, u.String(), nil) // each try brings its own
 	if err != nil {
 		return nil, err
 	}

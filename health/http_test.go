@@ -152,7 +152,7 @@ func TestAnHTTPProbeSendsTheHeadersOfTheKubelet(t *testing.T) {
 				t.Fatal(r)
 			}
 			r := <-got
-			if diff := cmp.Diff(tt.want, r.Header); diff != "" || r.Host != tt.host || r.Method != "GET" {
+			if diff := cmp.Diff(tt.want, r.Header); diff != "" || r.Host != tt.host || r.Method != http.MethodGet {
 				t.Errorf("%s %s\n%s", r.Method, r.Host, diff)
 			}
 			if diff := cmp.Diff(before, tt.headers); diff != "" {

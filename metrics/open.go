@@ -40,7 +40,7 @@ func (h *housekeeper) connect() bool {
 	if h.connected {
 		return true
 	}
-	c, err := net.DialTimeout("unix", h.config.Socket, dialLimit)
+	c, err := (&net.Dialer{Timeout: dialLimit}).Dial("unix", h.config.Socket)
 	if err != nil {
 		h.log.Debug().Err(err).Msg("containerd's socket does not answer yet")
 		return false

@@ -19,12 +19,13 @@ type Mark struct {
 type EndCause string
 
 const (
-	// EndedByLiveness and EndedByStartup: the probe has failed.
+	// EndedByLiveness says that the liveness probe has failed.
 	EndedByLiveness EndCause = "Liveness"
-	EndedByStartup  EndCause = "Startup"
-	// EndedByHook: its postStart hook has failed.
+	// EndedByStartup says that the startup probe has failed.
+	EndedByStartup EndCause = "Startup"
+	// EndedByHook says that its postStart hook has failed.
 	EndedByHook EndCause = "PostStart"
-	// EndedForRestart: a person asked for the pod to be started anew.
+	// EndedForRestart says that a person asked for the pod to be started anew.
 	EndedForRestart EndCause = "Restart"
 )
 

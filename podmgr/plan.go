@@ -225,7 +225,7 @@ func (p *planner) container(spec *v1.Container, r role, alone bool) {
 	}
 	_, failedBefore := p.mem.failed[stepKey{verb: start, uid: uid, target: spec.Name}]
 	if !p.mem.hasImage(spec.Name, n.attempt) && (!cutOff || failedBefore) {
-		p.pull(spec, n.attempt)
+		p.pull(spec)
 		return
 	}
 	if !alone || !p.sandboxComes() || (last != nil && !cutOff && !last.Sealed) ||
@@ -244,7 +244,7 @@ func (p *planner) sandboxComes() bool {
 }
 
 // pull fetches the image of a container, once per reference.
-func (p *planner) pull(spec *v1.Container, attempt int) {
+func (p *planner) pull(spec *v1.Container) {
 	uid := p.pod.UID
 	if f, failed := p.mem.failed[stepKey{verb: pull, uid: uid, target: spec.Image}]; failed {
 		if shown := f.at.Add(errShown); shown.After(p.now) {

@@ -201,11 +201,10 @@ func TestReadinessSurvivesARestartOfTheAgentWithoutFlapping(t *testing.T) {
 		w.dir.wants(p)
 		w.after(5 * time.Second)
 		w.shows(true, true)
-		before := w.entry(web)
 		for _, ready := range []bool{true, false} {
 			a.set("ready", !ready)
 			w.after(5 * time.Second)
-			before = w.entry(web)
+			before := w.entry(web)
 			w.crash()
 			w.after(time.Minute)
 			w.boot()

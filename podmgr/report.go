@@ -39,7 +39,7 @@ func (w *worker) killing(s *step) string {
 		return "Stopping container " + s.container
 	}
 	pod := w.want.pod.Object
-	probe := ""
+	var probe string
 	switch w.mem.mark(c).Ended {
 	case EndedByLiveness:
 		probe = "liveness"

@@ -132,10 +132,9 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	go func() {
 		var b built
 		if r.cfg.Containerd == "" || r.cfg.Containerd == Embedded {
-
 			b.engine, b.err = startEmbedded(ctx, r.cfg)
 		} else {
-			b.engine, b.err = connect(ctx, r.cfg.Containerd)
+			b.engine, b.err = connect(r.cfg.Containerd)
 		}
 		started <- b
 	}()

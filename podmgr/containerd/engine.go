@@ -156,7 +156,7 @@ func startEmbedded(ctx context.Context, c Config) (*engine, error) {
 }
 
 // connect uses a containerd that already runs.
-func connect(ctx context.Context, socket string) (*engine, error) {
+func connect(socket string) (*engine, error) {
 	c, err := client.New(socket, client.WithDefaultNamespace(namespace))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to containerd at %s: %w", socket, err)

@@ -28,9 +28,6 @@ type Images struct{ r *Runtime }
 // Images is what a person may do with the images of this engine.
 func (r *Runtime) Images() *Images { return &Images{r} }
 
-// labelPinned keeps kubelets and CRI plugins that look into our namespace from collecting an image.
-const labelPinned = "io.cri-containerd.pinned"
-
 // List implements podmgr.Images.
 func (x *Images) List(ctx context.Context) ([]podmgr.Image, error) {
 	ctx = x.r.ns(ctx)

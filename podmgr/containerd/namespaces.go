@@ -23,7 +23,6 @@ const (
 type wantedNamespaces struct {
 	net, ipc, uts bool
 	hostname      string
-	domainname    string
 }
 
 func (w wantedNamespaces) files() []string {

@@ -87,7 +87,7 @@ func podResources(p *v1.Pod, q v1.PodQOSClass) *specs.LinuxResources {
 
 // oomScoreAdj is the kubelet's (pkg/kubelet/qos/policy.go), clamped to what this box permits.
 func oomScoreAdj(c *v1.Container, q v1.PodQOSClass, capacity int64, limits hostLimits) int {
-	adj := 0
+	var adj int
 	switch q {
 	case v1.PodQOSGuaranteed:
 		adj = oomGuaranteed

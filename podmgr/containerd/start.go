@@ -223,7 +223,7 @@ func (x *starting) run(ctx context.Context) error {
 	// Not cut off half-way: a half-made process takes its time to clean up, and a shim without another container its life.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if _, err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
+	if err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
 		return fmt.Errorf("creating the container's process: %w", err)
 	}
 	if err := r.usable(ctx, x.pod); err != nil {

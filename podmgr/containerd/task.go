@@ -131,21 +131,18 @@ func (r *Runtime) mounts(ctx context.Context, fs rootfs) ([]mount.Mount, error) 
 	return m, nil
 }
 
-// createTask makes the container's process, not yet running the container's program, and returns its PID.
-func (r *Runtime) createTask(ctx context.Context, id string, fs rootfs, stdout, stderr string) (uint32, error) {
+// createTask makes the container's process, not yet running the container's program.
+func (r *Runtime) createTask(ctx context.Context, id string, fs rootfs, stdout, stderr string) error {
 	mounts, err := r.mounts(ctx, fs)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	req := &tasks.CreateTaskRequest{ContainerID: id, Stdout: stdout, Stderr: stderr}
 	for _, m := range mounts {
 		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}
-	resp, err := r.client.TaskService().Create(ctx, req)
-	if err != nil {
-		return 0, errgrpc.ToNative(err)
-	}
-	return resp.GetPid(), nil
+	_, err = r.client.TaskService().Create(ctx, req)
+	return errgrpc.ToNative(err)
 }
 
 func (r *Runtime) startTask(ctx context.Context, id string) error {

@@ -100,7 +100,7 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64) (identityOf, error) {
 		who.uid = uint32(n)
 		for _, u := range users {
 			if u.Uid == int(n) {
-				who.gid, name, found = uint32(u.Gid), u.Name, true
+				who.gid, name = uint32(u.Gid), u.Name
 				break
 			}
 		}

@@ -102,6 +102,8 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 }
 
 // suite is the state of one test. It keeps the test's context for brevity's sake.
+//
+//nolint:containedctx // a test's own
 type suite struct {
 	Subject
 	t   *testing.T

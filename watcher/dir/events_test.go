@@ -214,7 +214,7 @@ func childWithoutInotify() int {
 		return fail(err)
 	}
 	if _, err := newWatches(); !errors.Is(err, unix.EMFILE) {
-		return fail(fmt.Errorf("an inotify instance was allowed: %v", err))
+		return fail(fmt.Errorf("an inotify instance was allowed: %w", err))
 	}
 	cfg := config(os.Getenv(childEnv))
 	cfg.Poll, cfg.Log = 20*time.Millisecond, zerolog.New(os.Stdout)

@@ -95,7 +95,7 @@ func wait(ctx context.Context, notes *watches, wake, quiet time.Time) (touched b
 		case <-timer.C:
 			notes.drain(touched)
 			return touched, false
-		case <-notes.lost:
+		case <-notes.lost: //nolint:errcheck // that it was lost is all there is to know
 			lost = true
 		case ev, ok := <-notes.w.Events:
 			if lost = !ok; ok && notes.note(ev) {
