@@ -270,6 +270,12 @@ func TestPlanOfTheWayDown(t *testing.T) {
 			mem:  memory{recalled: old(preStopping)},
 			do:   []string{"stop old_a_0 within 0s"},
 		},
+		{
+			name: "and does not become less however long the end takes",
+			have: Observed{Containers: []Container{instance("old", "a", 0, func(c *Container) { c.Grace = 0 })}},
+			mem:  memory{down: downSince("old", 1000)},
+			do:   []string{"stop old_a_0 within 0s"},
+		},
 	})
 }
 

@@ -164,12 +164,13 @@ func (p *planner) preStop(c *Container, left time.Duration, why string) bool {
 }
 
 func (p *planner) stopNow(c *Container, grace, left time.Duration, why string) {
-	budget := left
-	if grace > 0 {
-		left = max(left, minGrace)
+	budget, least := left, minGrace
+	if grace <= 0 {
+		least = 0
 	}
 	p.add(action{
-		verb: stop, uid: c.UID, target: c.ID, container: c.Name, attempt: c.Attempt, grace: left, budget: budget, why: why,
+		verb: stop, uid: c.UID, target: c.ID, container: c.Name, attempt: c.Attempt,
+		grace: max(left, least), budget: budget, why: why,
 	})
 }
 
