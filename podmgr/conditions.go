@@ -17,6 +17,7 @@ const (
 	reasonGates          = "ReadinessGatesNotReady"
 	reasonCompleted      = "PodCompleted"
 	reasonFailed         = "PodFailed"
+	reasonAnew           = "RestartAllContainersStarted"
 )
 
 // conditions are the kubelet's, in its order, after those of others. Since when they hold is read off the containers.
@@ -29,22 +30,62 @@ func (f *facts) conditions(s *v1.PodStatus) []v1.PodCondition {
 	if message := f.gates(); ready.Status == v1.ConditionTrue && message != "" {
 		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, reasonGates, message
 	}
-	conditions := f.foreign()
-	return append(
-		conditions,
+	conditions := append(
+		f.foreign(),
 		f.sandboxReady(s, since),
 		f.initialized(s, began),
 		f.since(ready, since),
 		f.since(containersReady, since),
 		f.since(v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}, began),
 	)
+	if couldBeginAnew(f.pod) {
+		conditions = append(conditions, f.restarting(s, began, since))
+	}
+	return conditions
+}
+
+// couldBeginAnew says whether a rule of the pod can have all its containers restarted.
+func couldBeginAnew(pod *v1.Pod) bool {
+	for i := range size(pod) {
+		spec, _ := nth(pod, i)
+		for _, rule := range spec.RestartPolicyRules {
+			if rule.Action == v1.ContainerRestartRuleActionRestartAllContainers {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// restarting is the AllContainersRestarting condition: true until what ran before the pod began anew has ended.
+func (f *facts) restarting(s *v1.PodStatus, began, ended time.Time) v1.PodCondition {
+	c := v1.PodCondition{Type: v1.AllContainersRestarting, Status: v1.ConditionFalse}
+	switch s.Phase {
+	case v1.PodSucceeded:
+		c.Reason = reasonCompleted
+		return f.since(c, ended)
+	case v1.PodFailed:
+		c.Reason = reasonFailed
+		return f.since(c, ended)
+	}
+	if f.life.anew.IsZero() {
+		return f.since(c, began)
+	}
+	for i := range f.have.Containers {
+		if o := &f.have.Containers[i]; o.UID == f.pod.UID && o.State == Running && f.life.past(o) {
+			c.Status, c.Reason = v1.ConditionTrue, reasonAnew
+			c.Message = "container exited with restart policy rule"
+		}
+	}
+	return f.since(c, f.life.anew)
 }
 
 // foreign are the conditions of the pod that are not the kubelet's, such as those of readiness gates.
 func (f *facts) foreign() (conditions []v1.PodCondition) {
 	for _, c := range f.pod.Status.Conditions {
 		switch c.Type {
-		case v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled:
+		case v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled,
+			v1.AllContainersRestarting:
 		default:
 			conditions = append(conditions, c)
 		}

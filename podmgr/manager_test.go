@@ -27,7 +27,7 @@ func TestAWantedPodRunsAfterTheFewestSteps(t *testing.T) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
 		w.after(0)
 		got := w.calls()
-		slices.Sort(got)           // the pull and the sandbox begin together, and the start does not wait for the sandbox:
+		slices.Sort(got)          // the pull and the sandbox begin together, and the start does not wait for the sandbox:
 		got = slices.Compact(got) // coming before it, it is refused and comes again
 		want := []string{"EnsureSandbox default/web", "Pull default/web app", "Start default/web a#0"}
 		if d := cmp.Diff(want, got); d != "" {
