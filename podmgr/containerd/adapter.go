@@ -151,7 +151,9 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.client = r.engine.client
-	r.snapshotter = chooseSnapshotter(r.cfg.Root)
+	if r.snapshotter, err = chooseSnapshotter(r.cfg.Root); err != nil {
+		return err
+	}
 	r.images = newImages(r.client, r.cfg, r.snapshotter, r.log)
 	r.pauses = newPauses()
 	r.logs = newLogPump(r.cfg.PodLogs, logs.Options{MaxSize: r.cfg.LogMaxSize, MaxFiles: r.cfg.LogMaxFiles}, r.log)

@@ -49,12 +49,27 @@ func hasCapability(n uint) bool {
 	return false
 }
 
-// chooseSnapshotter is overlayfs where the filesystem below root can carry it, else plain copies.
-func chooseSnapshotter(root string) string {
-	if err := overlayutils.Supported(root); err != nil {
-		return "native"
+// chooseSnapshotter is overlayfs where the filesystem below root can carry it, else plain copies. The choice is kept: it
+// must not change under images that are unpacked, and trying costs mounts that a killed agent would leave behind.
+func chooseSnapshotter(root string) (string, error) {
+	file := filepath.Join(root, "snapshotter")
+	if b, err := os.ReadFile(file); err == nil && (string(b) == "overlayfs" || string(b) == "native") {
+		return string(b), nil
 	}
-	return "overlayfs"
+	tries, err := filepath.Glob(filepath.Join(root, "multiple-lowerdir-check*"))
+	if err != nil {
+		return "", fmt.Errorf("looking for an earlier try of overlayfs: %w", err)
+	}
+	for _, dir := range tries {
+		if err := removeTree(dir); err != nil {
+			return "", err
+		}
+	}
+	name := "overlayfs"
+	if overlayutils.Supported(root) != nil {
+		name = "native"
+	}
+	return name, writeFile(file, []byte(name), 0o600)
 }
 
 // removeTree unmounts everything below dir and removes dir. It never crosses into a mount it could not unmount.
