@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"maps"
 	"net/http"
+	"time"
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
@@ -44,6 +46,7 @@ func podList() *v1.PodList {
 }
 
 func (s *Server) pods(w http.ResponseWriter, r *http.Request) {
+	s.awaitBoard(r.Context())
 	watching, err := boolParam(r, "watch")
 	if err != nil {
 		writeError(w, err)
@@ -62,7 +65,23 @@ func (s *Server) pods(w http.ResponseWriter, r *http.Request) {
 }
 
 // runningPods lists the pods of which a container runs, with as much as the kubelet's runtime cache knows of them.
-func (s *Server) runningPods(w http.ResponseWriter, _ *http.Request) {
+// awaitBoard waits a moment for the board of an agent that has just started: an incomplete list looks as if pods were gone.
+func (s *Server) awaitBoard(ctx context.Context) {
+	if s.Ready == nil {
+		return
+	}
+	const most = 3 * time.Second // since the start; a source may never come to know its set
+	t := time.NewTimer(time.Until(s.born.Add(most)))
+	defer t.Stop()
+	select {
+	case <-s.Ready:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
+	s.awaitBoard(r.Context())
 	list := podList()
 	for _, e := range s.Board.List() {
 		p := v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: e.Key.Namespace, Name: e.Key.Name}}

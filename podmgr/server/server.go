@@ -57,6 +57,8 @@ type Config struct {
 	Version func(ctx context.Context) Version
 	// Healthy returns an error when the agent is not well.
 	Healthy func(ctx context.Context) error
+	// Ready is closed when the board shows every pod. Nil: it always does.
+	Ready <-chan struct{}
 	// Checks are the parts of /healthz.
 	Checks     []health.Named
 	Containers Containers
@@ -73,6 +75,7 @@ type Config struct {
 
 // Server answers requests. Apart from counts of what goes on it has no state.
 type Server struct {
+	born time.Time // see awaitBoard
 	Config
 	mux     *http.ServeMux
 	actions map[string]Action // by pattern; written before it serves
