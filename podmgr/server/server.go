@@ -99,6 +99,7 @@ const (
 // New returns a server for c.
 func New(c Config) *Server {
 	s := &Server{
+		born:   time.Now(),
 		Config: c, mux: http.NewServeMux(), actions: map[string]Action{},
 		streams: newQuota(maxStreams, maxStreamsPerPod), forwards: newQuota(maxForwards, maxForwardsPerPod),
 		followers: newQuota(maxFollowers, maxFollowersPerPod),

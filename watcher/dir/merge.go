@@ -11,7 +11,7 @@ import (
 const (
 	// confirm is how long a document has to be missing before its pod is removed. Editors and git take a file away for
 	// some microseconds when they save it, and a directory read during a rename may show neither name.
-	confirm = 50 * time.Millisecond
+	confirm = 40 * time.Millisecond
 	// burst bounds the wait while more and more documents go missing, so that an "rm *" is judged as one removal.
 	burst = 100 * time.Millisecond
 	// guarded is the number of pods from which on the removal of more than half of them waits.
