@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Process is one process as /proc shows it. Its PID and start time together are its identity.
@@ -71,14 +72,18 @@ func (n *Node) Apps() []Process {
 	return slices.DeleteFunc(n.Processes(), func(p Process) bool { return p.Comm == "pause" })
 }
 
-// Settle waits until runc has nothing under way in the node's cgroups: a pause may come up after its pod's app.
+// Settle waits until runc has nothing under way in the node's cgroups (a pause may come up after its pod's app) and no
+// process has changed for a moment (a shell that forks is two shells before it is a shell and a sleep).
 func (n *Node) Settle() {
 	n.t.Helper()
-	n.Eventually("runc to be done", func() string {
-		for _, p := range n.Processes() {
-			if strings.HasPrefix(p.Comm, "runc") {
-				return p.String()
-			}
+	last, since := "", time.Now()
+	n.Eventually("the processes to settle", func() string {
+		now := fmt.Sprint(n.Processes())
+		if now != last || strings.Contains(now, "runc") {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < 300*time.Millisecond {
+			return now
 		}
 		return ""
 	})
