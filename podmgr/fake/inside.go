@@ -72,6 +72,9 @@ func (r *Runtime) command(ctx context.Context, c Call, args []string) (code int,
 		return r.Command(ctx, c, args)
 	}
 	p := programOf(args)
+	if p.Ends && p.After == 0 {
+		return int(p.Code), "", ctx.Err()
+	}
 	after := make(<-chan time.Time)
 	if p.Ends {
 		timer := time.NewTimer(p.After)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"edgepod.dev/agent/manifests"
@@ -114,11 +115,21 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	return r.at(ctx, c, After)
 }
 
-// awaitSandbox waits for the pod's sandbox while it is being made.
+// awaitSandbox waits for the pod's sandbox while it is being made, or is about to be: no engine prepares a container
+// faster than another call begins.
 func (r *Runtime) awaitSandbox(ctx context.Context, c Call) {
-	r.mu.Lock()
-	coming := r.pod(c.Key).coming
-	r.mu.Unlock()
+	var coming chan struct{}
+	for range 1000 {
+		r.mu.Lock()
+		have := r.pod(c.Key)
+		coming = have.coming
+		there := have.sandbox(c.UID) != nil
+		r.mu.Unlock()
+		if coming != nil || there {
+			break
+		}
+		runtime.Gosched()
+	}
 	if coming == nil {
 		return
 	}
