@@ -1,82 +1,79 @@
 package manifests
 
 import (
-	"slices"
 	"strings"
 )
 
-// nextFields are rows that are decoded, bound and made by podmgr/volume already and wait for podmgr/containerd to use
-// them. Move each into Fields when its effect can be seen in a container; a row of a path that Fields has replaces that
-// one. Until then they are refused, so that nothing is accepted and ignored.
+// nextFields are rows that are decoded and made by podmgr/volume already and wait for podmgr/containerd to use them. Move
+// each into Fields when its effect can be seen in a container. Until then they are refused, so that nothing is accepted
+// and ignored.
 func nextFields() []Field {
-	return slices.Concat(nextEnvironment(), nextVolumes(), nextMounts())
+	return []Field{
+		{Path: "spec.imagePullSecrets", Since: next, Note: "one that is missing is left out, as with the kubelet"},
+		{Path: "spec.volumes[*].nfs.server", Since: next, Note: "NFS 4, mounted by the kernel alone"},
+		{Path: "spec.volumes[*].nfs.path", Since: next},
+		{Path: "spec.volumes[*].nfs.readOnly", Since: next},
+		{Path: "spec.containers[*].volumeMounts[*].recursiveReadOnly", Since: next},
+	}
 }
 
-func nextEnvironment() []Field {
-	const from, env = "spec.containers[*].envFrom[*].", "spec.containers[*].env[*].valueFrom."
+// environmentFields are those of a container at c, such as "spec.containers[*].".
+func environmentFields(c string) []Field {
+	from, env := c+"envFrom[*].", c+"env[*].valueFrom."
 	return []Field{
-		{Path: from + "prefix", Since: next},
-		{Path: from + "configMapRef", Since: next},
-		{Path: from + "secretRef", Since: next},
-		{Path: env + "configMapKeyRef", Since: next},
-		{Path: env + "secretKeyRef", Since: next},
-		{Path: env + "fieldRef", Since: next},
-		{Path: env + "resourceFieldRef", Since: next},
-		{Path: env + "fileKeyRef", Since: next},
-		{Path: "spec.imagePullSecrets", Since: next, Note: "one that is missing is left out, as with the kubelet"},
+		{Path: from + "prefix", Since: first},
+		{Path: from + "configMapRef", Since: first},
+		{Path: from + "secretRef", Since: first},
+		{Path: env + "configMapKeyRef", Since: first},
+		{Path: env + "secretKeyRef", Since: first},
+		{Path: env + "fieldRef", Since: first},
+		{Path: env + "resourceFieldRef", Since: first},
+		{Path: env + "fileKeyRef", Since: first},
 	}
 }
 
 const next = "0.2"
 
-func nextVolumes() []Field {
+func configVolumeFields() []Field {
 	const v = "spec.volumes[*]."
 	rows := []Field{
-		{Path: v + "emptyDir.medium", Since: next, Note: "on disk, Memory, HugePages, HugePages-<size>", check: checkMedium},
-		{Path: v + "emptyDir.sizeLimit", Since: next, Note: "the size of medium Memory; accepted on disk, not enforced yet"},
-		{Path: v + "nfs.server", Since: next, Note: "NFS 4, mounted by the kernel alone"},
-		{Path: v + "nfs.path", Since: next},
-		{Path: v + "nfs.readOnly", Since: next},
-		{Path: v + "projected.defaultMode", Since: next},
+		{Path: v + "emptyDir.medium", Since: first, Note: "on disk, Memory, HugePages, HugePages-<size>", check: checkMedium},
+		{Path: v + "emptyDir.sizeLimit", Since: first, Note: "the size of medium Memory; accepted on disk, not enforced yet"},
+		{Path: v + "projected.defaultMode", Since: first},
 	}
 	for _, source := range []string{"configMap.name", "secret.secretName"} {
 		kind, _, _ := strings.Cut(source, ".")
-		rows = append(rows, Field{Path: v + source, Since: next}, Field{Path: v + kind + ".defaultMode", Since: next})
-		rows = append(rows, nextItems(v+kind)...)
-		rows = append(rows, Field{Path: v + "projected.sources[*]." + kind + ".name", Since: next})
-		rows = append(rows, nextItems(v+"projected.sources[*]."+kind)...)
+		rows = append(rows, Field{Path: v + source, Since: first}, Field{Path: v + kind + ".defaultMode", Since: first})
+		rows = append(rows, itemFields(v+kind)...)
+		rows = append(rows, Field{Path: v + "projected.sources[*]." + kind + ".name", Since: first})
+		rows = append(rows, itemFields(v+"projected.sources[*]."+kind)...)
 	}
-	rows = append(rows, Field{Path: v + "downwardAPI.defaultMode", Since: next})
+	rows = append(rows, Field{Path: v + "downwardAPI.defaultMode", Since: first})
 	for _, at := range []string{v + "downwardAPI.items[*].", v + "projected.sources[*].downwardAPI.items[*]."} {
 		for _, name := range []string{"path", "mode", "fieldRef", "resourceFieldRef"} {
-			rows = append(rows, Field{Path: at + name, Since: next})
+			rows = append(rows, Field{Path: at + name, Since: first})
 		}
 	}
 	return rows
 }
 
-// nextItems leaves out the user of a file, which Kubernetes 1.37 has behind a gate that is off.
-func nextItems(at string) []Field {
+// itemFields leaves out the user of a file, which Kubernetes 1.37 has behind a gate that is off.
+func itemFields(at string) []Field {
 	return []Field{
-		{Path: at + ".optional", Since: next},
-		{Path: at + ".items[*].key", Since: next},
-		{Path: at + ".items[*].path", Since: next},
-		{Path: at + ".items[*].mode", Since: next},
+		{Path: at + ".optional", Since: first},
+		{Path: at + ".items[*].key", Since: first},
+		{Path: at + ".items[*].path", Since: first},
+		{Path: at + ".items[*].mode", Since: first},
 	}
 }
 
-func nextMounts() []Field {
-	const m = "spec.containers[*].volumeMounts[*]."
+// mountFields are those of a container at c.
+func mountFields(c string) []Field {
+	m := c + "volumeMounts[*]."
 	return []Field{
-		{Path: m + "subPath", Since: next, Note: "links are followed inside the volume only"},
-		{Path: m + "subPathExpr", Since: next},
-		{Path: m + "mountPropagation", Since: next},
-		{Path: m + "recursiveReadOnly", Since: next},
-		{Path: "spec.securityContext.fsGroup", Since: next, Note: "not for hostPath and nfs, as with the kubelet"},
-		{
-			Path: "spec.securityContext.fsGroupChangePolicy", Since: next,
-			Note: "both are one here: volumes of the kinds it is for are new with their pod",
-		},
+		{Path: m + "subPath", Since: first, Note: "links are followed inside the volume only"},
+		{Path: m + "subPathExpr", Since: first},
+		{Path: m + "mountPropagation", Since: first},
 	}
 }
 

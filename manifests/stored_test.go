@@ -50,7 +50,7 @@ func TestADamagedStoredPodIsRefused(t *testing.T) {
 }
 
 func TestAStoredPodThisVersionDoesNotSupportIsRefused(t *testing.T) {
-	doc := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b","livenessProbe":{"exec":{"command":["x"]}}}]}}`)
+	doc := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b"}],"hostUsers":false}}`)
 	pods, _ := Decode("f", []byte(good), box)
 	p := *pods[0]
 	p.Document = doc
@@ -58,8 +58,8 @@ func TestAStoredPodThisVersionDoesNotSupportIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := DecodeStored(b); err == nil || !strings.Contains(err.Error(), "livenessProbe") {
-		t.Errorf("error %v, want one about livenessProbe", err)
+	if _, err := DecodeStored(b); err == nil || !strings.Contains(err.Error(), "hostUsers") {
+		t.Errorf("error %v, want one about hostUsers", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,7 +33,9 @@ const (
 // Fields returns the table in the order in which people read a manifest.
 func Fields() []Field {
 	var all []Field
-	for _, rows := range [][]Field{metadataFields(), podFields(), containerFields(), securityFields(), volumeFields(), idleFields()} {
+	for _, rows := range [][]Field{
+		metadataFields(), podFields(), containerFields("spec.containers[*]."), initFields(), securityFields(), volumeFields(), idleFields(),
+	} {
 		all = append(all, rows...)
 	}
 	return all
@@ -63,12 +66,22 @@ func podFields() []Field {
 		{Path: "spec.hostAliases", Since: first},
 		{Path: "spec.dnsPolicy", Since: first, Note: ownDNS},
 		{Path: "spec.dnsConfig", Since: first},
+		{Path: "spec.activeDeadlineSeconds", Since: first},
 	}
 }
 
-func containerFields() []Field {
-	const c = "spec.containers[*]."
-	return []Field{
+// initFields are those of init containers and sidecars: a container's, less what only a main container can have.
+func initFields() []Field {
+	rows := containerFields("spec.initContainers[*].")
+	for i := range rows {
+		rows[i].Note = ""
+	}
+	return append(rows, containerSecurityFields("spec.initContainers[*].securityContext.")...)
+}
+
+// containerFields are those of a container at c.
+func containerFields(c string) []Field {
+	rows := []Field{
 		{Path: c + "name", Since: first},
 		{Path: c + "image", Since: first},
 		{Path: c + "imagePullPolicy", Since: first, Note: "Always uses the image that is here when the registry cannot be reached"},
@@ -89,18 +102,34 @@ func containerFields() []Field {
 		{Path: c + "volumeMounts[*].readOnly", Since: first},
 		{Path: c + "terminationMessagePath", Since: first},
 		{Path: c + "terminationMessagePolicy", Since: first, Note: "File", check: oneOf("File")},
+		{Path: c + "restartPolicy", Since: first},
+		{Path: c + "livenessProbe", Since: first},
+		{Path: c + "readinessProbe", Since: first},
+		{Path: c + "startupProbe", Since: first},
+		{Path: c + "lifecycle.postStart", Since: first},
+		{Path: c + "lifecycle.preStop", Since: first},
 	}
+	return slices.Concat(rows, environmentFields(c), mountFields(c))
 }
 
 func securityFields() []Field {
-	const p, c = "spec.securityContext.", "spec.containers[*].securityContext."
-	seccomp := oneOf("RuntimeDefault", "Unconfined")
-	return []Field{
+	const p = "spec.securityContext."
+	rows := []Field{
 		{Path: p + "runAsUser", Since: first},
 		{Path: p + "runAsGroup", Since: first},
 		{Path: p + "runAsNonRoot", Since: first},
 		{Path: p + "supplementalGroups", Since: first},
-		{Path: p + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: seccomp},
+		{Path: p + "fsGroup", Since: first, Note: "not for hostPath, as with the kubelet"},
+		{Path: p + "fsGroupChangePolicy", Since: first, Note: "both are one here: volumes of the kinds it is for are new with their pod"},
+		{Path: p + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: oneOf("RuntimeDefault", "Unconfined")},
+	}
+	return append(rows, containerSecurityFields("spec.containers[*].securityContext.")...)
+}
+
+// containerSecurityFields are those of a container's security context at c.
+func containerSecurityFields(c string) []Field {
+	seccomp := oneOf("RuntimeDefault", "Unconfined")
+	return []Field{
 		{Path: c + "privileged", Since: first},
 		{Path: c + "capabilities.add", Since: first},
 		{Path: c + "capabilities.drop", Since: first},
@@ -114,12 +143,11 @@ func securityFields() []Field {
 }
 
 func volumeFields() []Field {
-	return []Field{
+	return append([]Field{
 		{Path: "spec.volumes[*].name", Since: first},
-		{Path: "spec.volumes[*].emptyDir.medium", Since: first, Note: "on disk only", check: oneOf("")},
 		{Path: "spec.volumes[*].hostPath.path", Since: first},
 		{Path: "spec.volumes[*].hostPath.type", Since: first},
-	}
+	}, configVolumeFields()...)
 }
 
 // idleFields are what clusters put into every pod and what asks nothing of a node without scheduler and API server.

@@ -126,9 +126,6 @@ func TestNoRowIsBothSupportedAndToCome(t *testing.T) {
 		}
 		seen[f.Path] = true
 	}
-	if len(seen) < 40 {
-		t.Errorf("only %d rows", len(seen))
-	}
 }
 
 func TestEveryRefusedVolumeIsAFieldOfAPodAndNamedWithItsReason(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/version"
 	"github.com/rs/zerolog"
+	v1 "k8s.io/api/core/v1"
 )
 
 // namespace is our containerd namespace; we never look into another.
@@ -79,6 +80,10 @@ type Runtime struct {
 	slots chan struct{}
 	// pauseFile is held while the built-in pause is written.
 	pauseFile sync.Mutex
+	// volumes holds a lock for each pod's volumes, by types.UID.
+	volumes sync.Map
+	// allocatable is what a container without limits may use.
+	allocatable v1.ResourceList
 	// lives is held while the name of a sandbox's life is chosen.
 	lives sync.Mutex
 	// making holds the IDs of containers that Start works on: they may lack a record without being lost.
@@ -109,6 +114,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits()}
+	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
 	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))
 	if err := r.open(run); err != nil {
 		stop()

@@ -66,7 +66,3 @@ func (r *Runtime) Recall(_ context.Context, _ manifests.Key, uid types.UID) (pod
 	}
 	return kept, nil
 }
-
-// Refresh implements podmgr.Runtime. The volumes that Start makes so far hold what the workload puts there, and nothing
-// that a pod carries.
-func (r *Runtime) Refresh(context.Context, *manifests.Pod) error { return nil }

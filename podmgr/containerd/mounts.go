@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -11,7 +10,7 @@ import (
 )
 
 // mountsOf lists a container's mounts: the system's, the pod's files, then the volumes, outer ones before inner ones.
-func mountsOf(p *v1.Pod, c *v1.Container, sb sandboxView) ([]specs.Mount, error) {
+func mountsOf(p *v1.Pod, c *v1.Container, sb sandboxView) []specs.Mount {
 	nosuid := []string{"nosuid", "noexec", "nodev"}
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: nosuid},
@@ -21,12 +20,8 @@ func mountsOf(p *v1.Pod, c *v1.Container, sb sandboxView) ([]specs.Mount, error)
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: append(slices.Clone(nosuid), "ro")},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: append(slices.Clone(nosuid), "relatime", "ro")},
 	}
-	volumes, err := volumeMounts(c, sb)
-	if err != nil {
-		return nil, err
-	}
 	mounted := func(dst string) bool {
-		return slices.ContainsFunc(volumes, func(m specs.Mount) bool { return m.Destination == dst })
+		return slices.ContainsFunc(sb.mounts, func(m specs.Mount) bool { return m.Destination == dst })
 	}
 	readonly := c.SecurityContext != nil && c.SecurityContext.ReadOnlyRootFilesystem != nil && *c.SecurityContext.ReadOnlyRootFilesystem
 	add := func(dst, src string, ro bool) {
@@ -50,29 +45,9 @@ func mountsOf(p *v1.Pod, c *v1.Container, sb sandboxView) ([]specs.Mount, error)
 	if c.TerminationMessagePath != "" && sb.termination != "" {
 		add(path.Clean(c.TerminationMessagePath), sb.termination, false)
 	}
-	mounts = append(mounts, volumes...)
+	mounts = append(mounts, sb.mounts...)
 	slices.SortStableFunc(mounts, func(a, b specs.Mount) int { return depth(a.Destination) - depth(b.Destination) })
-	return mounts, nil
+	return mounts
 }
 
 func depth(p string) int { return strings.Count(path.Clean(p), "/") }
-
-func volumeMounts(c *v1.Container, sb sandboxView) ([]specs.Mount, error) {
-	var out []specs.Mount
-	for _, m := range c.VolumeMounts {
-		src, ok := sb.volumes[m.Name]
-		if !ok {
-			return nil, fmt.Errorf("container %q mounts volume %q, which the pod does not have", c.Name, m.Name)
-		}
-		dst := m.MountPath
-		if !path.IsAbs(dst) {
-			dst = "/" + dst
-		}
-		options := []string{"rbind", "rprivate", "rw"}
-		if m.ReadOnly {
-			options[2] = "ro"
-		}
-		out = append(out, specs.Mount{Destination: path.Clean(dst), Type: "bind", Source: src, Options: options})
-	}
-	return out, nil
-}

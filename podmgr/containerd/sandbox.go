@@ -14,6 +14,7 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
+	"edgepod.dev/agent/podmgr/volume"
 	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -346,6 +347,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		// A crash between the network and the record of the sandbox leaves a network that no sandbox names.
 		func() error { return r.detach(ctx, uid) },
 		func() error { r.sweepContainers(ctx); return nil },
+		func() error { return volume.Remove(ctx, r.volumeDirs(uid)) },
 		func() error { return removeTree(r.podState(uid)) },
 		func() error { return r.cgroups.remove(uid) },
 		func() error { return r.dropLease(ctx, uid) },
@@ -357,6 +359,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		}
 	}
 	r.pauses.forget(id)
+	r.volumes.Delete(uid)
 	r.index.removeUID(k, uid)
 	return nil
 }

@@ -32,19 +32,18 @@ type sandboxView struct {
 	seccomp     bool   // the kernel has it
 	unified     bool   // cgroup v2
 	termination string // host path of the termination message file
-	// volumes maps volume names to host paths.
-	volumes map[string]string
+	// env is the container's environment from the manifest, resolved.
+	env []manifests.EnvVar
+	// mounts are the container's volume mounts, resolved.
+	mounts []specs.Mount
 }
 
 // containerSpec builds the OCI spec of one container. It is pure. Everything from the image is hostile input: no label,
 // annotation or host path comes from there, and what it may choose (user, environment, working directory, command) is
 // bounded.
 func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sandboxView) (*specs.Spec, error) {
-	env, err := environment(c, img.config.Env, sb.hostname)
-	if err != nil {
-		return nil, err
-	}
-	args, err := command(c, img)
+	env := environment(sb.env, img.config.Env, sb.hostname)
+	args, err := command(c, img, sb.env)
 	if err != nil {
 		return nil, err
 	}
@@ -70,35 +69,22 @@ func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sa
 	if sb.unified {
 		s.Linux.Resources.Unified = map[string]string{"memory.oom.group": "1"}
 	}
-	mounts, err := mountsOf(p, c, sb)
-	if err != nil {
-		return nil, err
-	}
-	s.Mounts = mounts
+	s.Mounts = mountsOf(p, c, sb)
 	return s, secure(s, p, c, sb)
 }
 
-// environment is the image's, then HOSTNAME, then the manifest's with $(VAR) expanded over earlier variables.
-func environment(c *v1.Container, image []string, hostname string) ([]string, error) {
+// environment is the image's, then HOSTNAME, then the manifest's.
+func environment(vars []manifests.EnvVar, image []string, hostname string) []string {
 	env := []string{defaultPath, "HOSTNAME=" + hostname}
 	for _, e := range image {
 		if name, _, ok := strings.Cut(e, "="); ok && name != "" && !strings.ContainsRune(e, 0) {
 			env = setEnv(env, e)
 		}
 	}
-	vars := map[string]string{}
-	for _, e := range c.Env {
-		if e.ValueFrom != nil {
-			return nil, fmt.Errorf("environment variable %s: valueFrom is not supported", e.Name)
-		}
-		vars[e.Name] = manifests.Expand(e.Value, lookup(vars))
-		env = setEnv(env, e.Name+"="+vars[e.Name])
+	for _, v := range vars {
+		env = setEnv(env, v.Name+"="+v.Value)
 	}
-	return env, nil
-}
-
-func lookup(vars map[string]string) func(string) (string, bool) {
-	return func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
+	return env
 }
 
 func setEnv(env []string, e string) []string {
@@ -112,15 +98,17 @@ func setEnv(env []string, e string) []string {
 	return append(env, e)
 }
 
-// command is the manifest's command and args over the image's entrypoint and cmd, as the CRI combines them.
-func command(c *v1.Container, img *image) ([]string, error) {
-	vars := map[string]string{}
-	for _, e := range c.Env {
-		vars[e.Name] = manifests.Expand(e.Value, lookup(vars))
+// command is the manifest's command and args over the image's entrypoint and cmd, as the CRI combines them, with $(VAR)
+// expanded over the manifest's environment.
+func command(c *v1.Container, img *image, env []manifests.EnvVar) ([]string, error) {
+	vars := make(map[string]string, len(env))
+	for _, e := range env {
+		vars[e.Name] = e.Value
 	}
+	lookup := func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
 	expand := func(list []string) (out []string) {
 		for _, s := range list {
-			out = append(out, manifests.Expand(s, lookup(vars)))
+			out = append(out, manifests.Expand(s, lookup))
 		}
 		return out
 	}

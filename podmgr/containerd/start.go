@@ -12,7 +12,6 @@ import (
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
-	"edgepod.dev/agent/podmgr/volume"
 	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
 	"github.com/containerd/errdefs"
 	v1 "k8s.io/api/core/v1"
@@ -44,6 +43,9 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	}
 	start := &starting{r: r, pod: p, c: c, s: s, id: id, img: img}
 	if err := start.prepare(ctx); err != nil {
+		if reason := (*podmgr.ReasonError)(nil); errors.As(err, &reason) {
+			return err // its sandbox is not there
+		}
 		return &podmgr.ReasonError{Reason: "CreateContainerConfigError", Err: err}
 	}
 	if err := start.create(ctx); err != nil {
@@ -136,24 +138,21 @@ func (x *starting) prepare(ctx context.Context) error {
 		return err
 	}
 	if psc := p.Spec.SecurityContext; psc != nil {
+		if psc.FSGroup != nil {
+			who.groups = addGroup(who.groups, uint32(*psc.FSGroup)) //nolint:gosec // validated to be an ID
+		}
 		for _, g := range psc.SupplementalGroups {
 			who.groups = addGroup(who.groups, uint32(g)) //nolint:gosec // validated to be an ID
 		}
 	}
 	x.who = who
-	volumes := map[string]string{}
-	for _, v := range p.Spec.Volumes {
-		if volumes[v.Name], err = volume.Ensure(v, volume.Dirs{Disk: filepath.Join(r.podDir(x.pod.UID()), "volumes")}); err != nil {
-			return err
-		}
-	}
 	q := podmgr.QOSClass(p)
 	x.view = sandboxView{
 		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: hostname(p),
 		own:      namespacesWanted(p),
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
 		oomScore: oomScoreAdj(x.c, q, memoryCapacity(), r.limits),
-		seccomp:  ctrseccomp.IsEnabled(), unified: r.cgroups.unified, volumes: volumes,
+		seccomp:  ctrseccomp.IsEnabled(), unified: r.cgroups.unified,
 	}
 	if p.Spec.HostNetwork {
 		x.view.hostname = r.cfg.NodeName
@@ -168,7 +167,7 @@ func (x *starting) prepare(ctx context.Context) error {
 		}
 		x.view.pausePID = st
 	}
-	return nil
+	return x.resolveVolumes(ctx)
 }
 
 // create writes the container's record and files.
