@@ -25,6 +25,9 @@ func Validate(s Streams, nodeName string, args []string) error {
 	for _, arg := range args {
 		v.arg(arg)
 	}
+	for _, p := range manifests.CheckReferences(v.pods, v.configs) {
+		fmt.Fprintf(s.Err, "warning: %s\n", p)
+	}
 	if v.bad {
 		return errInvalid
 	}
@@ -37,6 +40,9 @@ type validator struct {
 	options manifests.Options
 	seen    map[manifests.Key]manifests.Origin
 	bad     bool
+
+	pods    []*manifests.Pod // all good ones
+	configs []*manifests.Config
 }
 
 func (v *validator) arg(arg string) {
@@ -108,7 +114,8 @@ func (v *validator) read(name string, r io.Reader) {
 		v.fail(name, err)
 		return
 	}
-	pods, problems := manifests.Decode(name, data, v.options)
+	docs := manifests.DecodeAll(name, data, v.options)
+	pods, problems := docs.Pods, docs.Problems
 	good := pods[:0:0]
 	for _, p := range pods {
 		if first, taken := v.seen[p.Key()]; taken {
@@ -128,7 +135,11 @@ func (v *validator) read(name string, r io.Reader) {
 	for _, p := range good {
 		fmt.Fprintf(v.streams.Out, "%s: ok, pod %s\n", name, p.Key())
 	}
-	if len(pods) == 0 && len(problems) == 0 {
+	for _, c := range docs.Configs {
+		fmt.Fprintf(v.streams.Out, "%s: ok, %s\n", name, c)
+	}
+	v.pods, v.configs = append(v.pods, good...), append(v.configs, docs.Configs...)
+	if len(pods) == 0 && len(docs.Configs) == 0 && len(problems) == 0 {
 		fmt.Fprintf(v.streams.Out, "%s: ok, no pod\n", name)
 	}
 }
