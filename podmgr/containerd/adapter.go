@@ -80,6 +80,8 @@ type Runtime struct {
 	slots chan struct{}
 	// pauseFile is held while the built-in pause is written.
 	pauseFile sync.Mutex
+	// releasing holds a channel for each container whose task is being deleted, closed when it is.
+	releasing sync.Map
 	// volumes holds a lock for each pod's volumes, by types.UID.
 	volumes sync.Map
 	// allocatable is what a container without limits may use.

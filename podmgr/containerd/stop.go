@@ -95,7 +95,26 @@ func (r *Runtime) Seal(ctx context.Context, id string) error {
 	if err := r.updateRecord(ctx, id, rec); err != nil {
 		return err
 	}
-	return r.deleteTask(ctx, id)
+	r.releaseTask(ctx, id)
+	return nil
+}
+
+// releaseTask deletes the task of a sealed container behind its caller's back: it takes two processes, and the next
+// attempt does not have to wait for them. What is not done when the agent dies, Remove does.
+func (r *Runtime) releaseTask(ctx context.Context, id string) {
+	done := make(chan struct{})
+	if _, going := r.releasing.LoadOrStore(id, done); going {
+		return
+	}
+	r.background.Go(func() {
+		defer close(done)
+		defer r.releasing.Delete(id)
+		ctx, cancel := cleanup(ctx)
+		defer cancel()
+		if err := r.deleteTask(ctx, id); err != nil {
+			r.log.Debug().Err(err).Str("id", id).Msg("releasing the task of an ended container")
+		}
+	})
 }
 
 // maxMessage is the most of a termination message that is kept, in bytes, as the kubelet does.
@@ -136,6 +155,13 @@ func (r *Runtime) updateRecord(ctx context.Context, id string, rec record) error
 // Remove implements podmgr.Runtime.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	ctx = r.ns(ctx)
+	if done, going := r.releasing.Load(id); going {
+		select {
+		case <-done.(chan struct{}):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	c, err := r.client.ContainerService().Get(ctx, id)
 	if errdefs.IsNotFound(err) {
 		r.index.removeContainer(id)
