@@ -86,7 +86,7 @@ type Runtime struct {
 	volumes sync.Map
 	// allocatable is what a container without limits may use.
 	allocatable v1.ResourceList
-	// lives is held while the name of a sandbox's life is chosen.
+	// lives is held while a pod's directory is made, or the name of its sandbox's life is chosen.
 	lives sync.Mutex
 	// making holds the IDs of containers that Start works on: they may lack a record without being lost.
 	making sync.Map
@@ -171,9 +171,8 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	r.sweepContainers(ctx)
 	r.sweepLeases(ctx)
-	if r.engine.embedded() {
-		sweepShims(r.engine.address, r.log)
-	}
+	kill(childlessShims(r.engine.address), r.log)
+	r.background.Go(func() { r.sweepLate(ctx) })
 	r.attachLogs(r.ns(ctx))
 	if r.network.own {
 		r.background.Go(func() { r.network.masquerade(ctx) })

@@ -182,6 +182,9 @@ func readPodFile(dir string) (podFile, error) {
 func (r *Runtime) makePodDir(p *manifests.Pod) error {
 	k, uid := p.Key(), p.UID()
 	dir := r.podDir(uid)
+	// A pull and the sandbox may both be the first to need it.
+	r.lives.Lock()
+	defer r.lives.Unlock()
 	if _, err := readPodFile(dir); err == nil {
 		r.index.addUID(k, uid)
 		return nil

@@ -5,8 +5,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/rs/zerolog"
@@ -56,12 +58,45 @@ func (r *Runtime) sweepLeases(ctx context.Context) {
 	}
 }
 
-// sweepShims kills the shims of our engine that have no child, before the first pod is started: they were started by an
-// agent that died before it wrote down where they listen, so no engine will ever talk to them.
-func sweepShims(address string, log zerolog.Logger) {
+// sweepLate looks once more for shims without containers when an engine has had the time to finish what a dead agent asked
+// of it. A shim that is in use is without a child for an instant only.
+func (r *Runtime) sweepLate(ctx context.Context) {
+	const settle, instant = 5 * time.Second, 3 * time.Second
+	if !sleep(ctx, settle) {
+		return
+	}
+	first := childlessShims(r.engine.address)
+	if len(first) == 0 || !sleep(ctx, instant) {
+		return
+	}
+	kill(slices.DeleteFunc(childlessShims(r.engine.address), func(pid int) bool { return !slices.Contains(first, pid) }), r.log)
+}
+
+// sleep waits for d; false: ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func kill(shims []int, log zerolog.Logger) {
+	for _, pid := range shims {
+		log.Info().Int("pid", pid).Msg("ending a shim without containers")
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// childlessShims are the shims of the engine at address, in our namespace, that have no child: they were started for an
+// agent that died before it, or its engine, wrote down where they listen, so nobody will ever talk to them.
+func childlessShims(address string) []int {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
-		return
+		return nil
 	}
 	parents := map[int]bool{}
 	var shims []int
@@ -76,17 +111,12 @@ func sweepShims(address string, log zerolog.Logger) {
 			continue
 		}
 		cmd, err := os.ReadFile(filepath.Join("/proc", p.Name(), "cmdline"))
-		if err == nil && bytes.Contains(cmd, []byte("\x00-address\x00"+address+"\x00")) {
+		if err == nil && bytes.Contains(cmd, []byte("\x00-address\x00"+address+"\x00")) &&
+			bytes.Contains(cmd, []byte("\x00-namespace\x00"+namespace+"\x00")) {
 			shims = append(shims, pid)
 		}
 	}
-	for _, pid := range shims {
-		if parents[pid] {
-			continue
-		}
-		log.Info().Int("pid", pid).Msg("ending a shim without containers")
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
+	return slices.DeleteFunc(shims, func(pid int) bool { return parents[pid] })
 }
 
 // processOf reads a process' name and its parent.
