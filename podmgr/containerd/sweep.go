@@ -16,26 +16,47 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// sweepContainers removes what a start that was cut off before its container had a record left behind: a directory and
-// perhaps a root filesystem.
+// sweepContainers removes what agents and engines that were killed half-way left of containers that have no record: our
+// directory and perhaps a root filesystem, the engine's bundle, the OCI runtime's state.
 func (r *Runtime) sweepContainers(ctx context.Context) {
-	dirs, err := os.ReadDir(filepath.Join(r.cfg.State, "containers"))
-	if err != nil {
-		return // none was ever made
+	for _, id := range r.strays(ctx, filepath.Join(r.cfg.State, "containers")) {
+		r.lost(r.ns(ctx), id)
 	}
-	for _, d := range dirs {
-		id := d.Name()
+	dirs := []string{filepath.Join(r.cfg.State, "runc", namespace)}
+	if r.engine.embedded() {
+		dirs = append(dirs, filepath.Join(r.cfg.State, "containerd", "io.containerd.runtime.v2.task", namespace))
+	}
+	for _, dir := range dirs {
+		for _, id := range r.strays(ctx, dir) {
+			if st, err := r.task(ctx, id); err != nil || st.exists() {
+				continue
+			}
+			if err := removeTree(filepath.Join(dir, id)); err != nil {
+				r.log.Warn().Err(err).Msg("removing what is left of a container")
+			}
+		}
+	}
+}
+
+// strays are the entries of dir that are named by the ID of no container that exists or is being made.
+func (r *Runtime) strays(ctx context.Context, dir string) (ids []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // nothing was ever made there
+	}
+	for _, e := range entries {
+		id := e.Name()
 		if _, known := r.index.keyOf(id); known {
 			continue
 		}
-		if _, making := r.making.Load(id); making {
+		if _, making := r.making.Load(id); making || r.pauses.starting(id) {
 			continue
 		}
-		if _, err := r.client.ContainerService().Get(r.ns(ctx), id); !errdefs.IsNotFound(err) {
-			continue
+		if _, err := r.client.ContainerService().Get(r.ns(ctx), id); errdefs.IsNotFound(err) {
+			ids = append(ids, id)
 		}
-		r.lost(r.ns(ctx), id)
 	}
+	return ids
 }
 
 // sweepLeases deletes the leases in our namespace that belong to no pod: of imports and pulls that were cut off, and of pods
