@@ -20,15 +20,18 @@ func TestQuietActsOnceAfterEachTimeOfWork(t *testing.T) {
 			change <- struct{}{}
 			time.Sleep(5 * time.Second)
 		}
+		synctest.Wait()
 		if times != 0 {
 			t.Errorf("acted %d times amid the work", times)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if times != 1 {
 			t.Errorf("acted %d times after the work, want once", times)
 		}
 		change <- struct{}{}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if times != 2 {
 			t.Errorf("acted %d times after more work, want twice", times)
 		}
