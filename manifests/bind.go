@@ -19,6 +19,7 @@ const AnnotationRestartOnConfigChange = "agent.edgepod.dev/restart-on-config-cha
 type Bound struct {
 	configMaps map[string]*Config
 	secrets    map[string]*Config
+	grant      Grant
 	hash       string
 }
 
@@ -71,20 +72,44 @@ func Bind(pods []*Pod, configs []*Config) []*Pod {
 	known := byKey(configs)
 	bound := make([]*Pod, len(pods))
 	for i, p := range pods {
-		bound[i] = bind(p, known)
+		b := bind(p, known, Grant{})
+		if b == p || p.Object.Annotations[AnnotationRestartOnConfigChange] != "true" {
+			bound[i] = b
+			continue
+		}
+		bound[i] = b.renamed(p)
 	}
 	return bound
 }
 
-func bind(p *Pod, known map[ConfigKey]*Config) *Pod {
+// BindGranted is Bind for a pod of an API server, whose UID stays whatever its data. The ConfigMaps and Secrets are those
+// of FromConfigMap and FromSecret.
+func BindGranted(p *Pod, configs []*Config, g Grant) *Pod { return bind(p, byKey(configs), g) }
+
+// renamed gives a pod that bind made of p the UID of its data, so that it is another pod when they change.
+func (p *Pod) renamed(from *Pod) *Pod {
+	uid := from.UID()
+	if from.Document != nil { // whatever it was bound to before
+		uid = uidOf(from.Document)
+	}
+	p.Object = p.Object.DeepCopy()
+	p.Object.UID = uidOf([]byte(string(uid) + " " + p.Bound.hash))
+	if p.Object.Annotations[annotationConfigHash] != "" {
+		p.Object.Annotations[annotationConfigHash] = string(p.Object.UID)
+	}
+	return p
+}
+
+// bind returns p itself when there is nothing to bind, else a new Pod.
+func bind(p *Pod, known map[ConfigKey]*Config, g Grant) *Pod {
 	named := map[ConfigKey]bool{}
 	for _, r := range References(p.Object) {
 		named[ConfigKey{r.Kind, p.Object.Namespace, r.Name}] = true
 	}
-	if len(named) == 0 {
+	if len(named) == 0 && g.empty() {
 		return p
 	}
-	b := &Bound{configMaps: map[string]*Config{}, secrets: map[string]*Config{}}
+	b := &Bound{configMaps: map[string]*Config{}, secrets: map[string]*Config{}, grant: g}
 	lines := make([]string, 0, len(named))
 	for key := range named {
 		c, ok := known[key]
@@ -102,21 +127,11 @@ func bind(p *Pod, known map[ConfigKey]*Config) *Pod {
 	slices.Sort(lines)
 	h := sha256.New()
 	writeHash(h, lines...)
+	writeHash(h, g.lines()...)
 	b.hash = hex.EncodeToString(h.Sum(nil))
 
 	q := *p
 	q.Bound = b
-	if p.Object.Annotations[AnnotationRestartOnConfigChange] == "true" {
-		uid := p.UID()
-		if p.Document != nil { // whatever it was bound to before
-			uid = uidOf(p.Document)
-		}
-		q.Object = p.Object.DeepCopy()
-		q.Object.UID = uidOf([]byte(string(uid) + " " + b.hash))
-		if q.Object.Annotations[annotationConfigHash] != "" {
-			q.Object.Annotations[annotationConfigHash] = string(q.Object.UID)
-		}
-	}
 	return &q
 }
 

@@ -179,3 +179,29 @@ func hintForAll(kind string) string {
 	}
 	return "the agent reads kinds Pod, ConfigMap and Secret"
 }
+
+// FromConfigMap makes a Config of an object that an API server has validated; it takes the object over. place is where it
+// comes from, for people.
+func FromConfigMap(cm *v1.ConfigMap, place string) *Config {
+	c := &Config{
+		ConfigKey: ConfigKey{KindConfigMap, cm.Namespace, cm.Name}, Origin: Origin{File: place},
+		data: make(map[string][]byte, len(cm.Data)+len(cm.BinaryData)), binary: map[string]bool{},
+	}
+	for k, v := range cm.Data {
+		c.data[k] = []byte(v)
+	}
+	for k, v := range cm.BinaryData {
+		c.data[k], c.binary[k] = v, true
+	}
+	c.hash = hashConfig(c)
+	return c
+}
+
+// FromSecret is FromConfigMap for a Secret.
+func FromSecret(s *v1.Secret, place string) *Config {
+	c := &Config{
+		ConfigKey: ConfigKey{KindSecret, s.Namespace, s.Name}, Origin: Origin{File: place}, Type: s.Type, data: s.Data,
+	}
+	c.hash = hashConfig(c)
+	return c
+}

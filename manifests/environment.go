@@ -21,6 +21,9 @@ type EnvVar struct{ Name, Value string }
 // CreateContainerConfigError.
 func Environment(p *Pod, c *v1.Container, f Facts) (env []EnvVar, notes []string, err error) {
 	e := &environment{pod: p, c: c, facts: f, index: map[string]int{}}
+	for _, v := range p.Bound.env() {
+		e.set(v.Name, v.Value)
+	}
 	for i := range c.EnvFrom {
 		if err := e.from(&c.EnvFrom[i]); err != nil {
 			return nil, nil, err

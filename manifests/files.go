@@ -13,6 +13,8 @@ import (
 type File struct {
 	Data []byte // shared: do not write to it
 	Mode int32
+	// UID is who owns it; 0 is root.
+	UID int64
 }
 
 // VolumeHasFiles says whether VolumeFiles knows the content of a volume: configMap, secret, downwardAPI, projected. Such a
@@ -24,7 +26,7 @@ func VolumeHasFiles(v *v1.Volume) bool {
 // VolumeFiles is the content of such a volume by path within it. It is pure. The error names what is missing in the
 // kubelet's words; an optional object that is missing is an empty volume.
 func VolumeFiles(p *Pod, v *v1.Volume, f Facts) (map[string]File, error) {
-	w := &volumeFiles{pod: p, facts: f}
+	w := &volumeFiles{pod: p, volume: v.Name, facts: f}
 	var mode *int32
 	switch {
 	case v.ConfigMap != nil:
@@ -58,22 +60,24 @@ func VolumeFiles(p *Pod, v *v1.Volume, f Facts) (map[string]File, error) {
 		if file.mode != nil {
 			m = *file.mode
 		}
-		files[name] = File{Data: file.data, Mode: m}
+		files[name] = File{Data: file.data, Mode: m, UID: file.uid}
 	}
 	return files, nil
 }
 
 // volumeFiles is one VolumeFiles at work. Later sources win where paths are equal.
 type volumeFiles struct {
-	pod   *Pod
-	facts Facts
-	files map[string]fileWithMode
-	errs  []error
+	pod    *Pod
+	volume string // its name
+	facts  Facts
+	files  map[string]fileWithMode
+	errs   []error
 }
 
 type fileWithMode struct {
 	data []byte
 	mode *int32
+	uid  int64
 }
 
 func (w *volumeFiles) fail(err error) { w.errs = append(w.errs, err) }
@@ -93,10 +97,75 @@ func (w *volumeFiles) fromSource(s *v1.VolumeProjection) {
 		w.fromConfig(KindSecret, s.Secret.Name, s.Secret.Items, s.Secret.Optional)
 	case s.DownwardAPI != nil:
 		w.fromPod(s.DownwardAPI.Items)
+	case s.ServiceAccountToken != nil:
+		w.granted(s, "serviceAccountToken", true, s.ServiceAccountToken.Path)
+	case s.ClusterTrustBundle != nil:
+		w.granted(s, "clusterTrustBundle", false, s.ClusterTrustBundle.Path)
+	case s.PodCertificate != nil:
+		c := s.PodCertificate
+		w.granted(s, "podCertificate", true, c.CredentialBundlePath, c.KeyPath, c.CertificateChainPath)
 	default:
 		kind, reason := refusedSource(s)
 		w.fail(fmt.Errorf("%s is not supported: %s", kind, reason))
 	}
+}
+
+// granted takes files that the source got for the pod. A credential is its owner's alone when the pod says who that is,
+// by fsGroup or by one user for all containers (kubelet: pkg/volume/projected).
+func (w *volumeFiles) granted(s *v1.VolumeProjection, kind string, credential bool, paths ...string) {
+	files := map[string]fileWithMode{}
+	for _, p := range paths {
+		if p == "" {
+			continue
+		}
+		data, ok := w.pod.Bound.file(w.volume, p)
+		if !ok {
+			if w.pod.Document != nil || w.pod.Bound == nil {
+				kind, reason := refusedSource(s)
+				w.fail(fmt.Errorf("%s is not supported: %s", kind, reason))
+				return
+			}
+			if b := s.ClusterTrustBundle; b == nil || !isTrue(b.Optional) {
+				w.fail(fmt.Errorf("the %s for %q is not there yet", kind, p))
+			}
+			continue
+		}
+		f := fileWithMode{data: data}
+		if credential {
+			uid := onlyUser(w.pod.Object)
+			if uid != nil {
+				f.uid = *uid
+			}
+			if sc := w.pod.Object.Spec.SecurityContext; uid != nil || sc != nil && sc.FSGroup != nil {
+				own := int32(0o600)
+				f.mode = &own
+			}
+		}
+		files[path.Clean(p)] = f
+	}
+	w.put(files)
+}
+
+// onlyUser is the user that all containers of a pod run as; nil when they say nothing or different things (kubelet:
+// FsUserFrom).
+func onlyUser(p *v1.Pod) *int64 {
+	var only *int64
+	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			var user *int64
+			if sc := p.Spec.SecurityContext; sc != nil {
+				user = sc.RunAsUser
+			}
+			if sc := list[i].SecurityContext; sc != nil && sc.RunAsUser != nil {
+				user = sc.RunAsUser
+			}
+			if user == nil || only != nil && *only != *user {
+				return nil
+			}
+			only = user
+		}
+	}
+	return only
 }
 
 func (w *volumeFiles) fromConfig(kind, name string, items []v1.KeyToPath, optional *bool) {
@@ -121,7 +190,7 @@ func (w *volumeFiles) fromConfig(kind, name string, items []v1.KeyToPath, option
 		data, ok := c.Bytes(item.Key)
 		switch {
 		case ok:
-			files[path.Clean(item.Path)] = fileWithMode{data, item.Mode}
+			files[path.Clean(item.Path)] = fileWithMode{data: data, mode: item.Mode}
 		case isTrue(optional):
 		case kind == KindSecret:
 			w.fail(fmt.Errorf("references non-existent secret key: %s", item.Key))
@@ -149,7 +218,7 @@ func (w *volumeFiles) fromPod(items []v1.DownwardAPIVolumeFile) {
 			w.fail(err)
 			continue
 		}
-		files[path.Clean(item.Path)] = fileWithMode{[]byte(value), item.Mode}
+		files[path.Clean(item.Path)] = fileWithMode{data: []byte(value), mode: item.Mode}
 	}
 	w.put(files)
 }

@@ -70,7 +70,7 @@ func (x *starting) resolveVolumes(ctx context.Context) error {
 				return err
 			}
 		}
-		options, err := volume.Options(&x.pod.Object.Spec.Volumes[v], m, false)
+		options, err := volume.Options(x.pod, &x.pod.Object.Spec.Volumes[v], m, false)
 		if err != nil {
 			return err
 		}

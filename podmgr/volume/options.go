@@ -9,10 +9,10 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// Options is the options of a bind mount of a volume in a container, for the OCI runtime. Files made of documents are
-// read-only whatever the mount says, and so is an nfs volume that is. rro says whether kernel and runtime know recursively
+// Options is the options of a bind mount of a volume in a container, for the OCI runtime. What manifests.VolumeReadOnly
+// says is read-only whatever the mount says. rro says whether kernel and runtime know recursively
 // read-only mounts; see RecursiveReadOnly.
-func Options(v *v1.Volume, m *v1.VolumeMount, rro bool) ([]string, error) {
+func Options(p *manifests.Pod, v *v1.Volume, m *v1.VolumeMount, rro bool) ([]string, error) {
 	options := []string{"rbind", "rprivate", "rw"}
 	propagation := v1.MountPropagationNone
 	if m.MountPropagation != nil {
@@ -27,7 +27,7 @@ func Options(v *v1.Volume, m *v1.VolumeMount, rro bool) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("invalid MountPropagation mode: %q", propagation)
 	}
-	if m.ReadOnly || manifests.VolumeHasFiles(v) || v.NFS != nil && v.NFS.ReadOnly {
+	if m.ReadOnly || manifests.VolumeReadOnly(p, v) {
 		options[2] = "ro"
 	}
 	mode := v1.RecursiveReadOnlyDisabled

@@ -11,7 +11,12 @@ import (
 // g+x and the set-group-ID bit, so that what is made in them belongs to the group too. The root comes last: one that has
 // the group is done, and what lies in it is the pod's. Every file is taken by descriptor; no link is followed, since a
 // container may be at work in the volume.
-func ownTree(dir string, gid int) error {
+func ownTree(dir string, gid int) error { return own(dir, gid, true) }
+
+// ownWhole is ownTree that looks at every file, whatever its root says.
+func ownWhole(dir string, gid int) error { return own(dir, gid, false) }
+
+func own(dir string, gid int, trustRoot bool) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", dir, err)
@@ -22,7 +27,7 @@ func ownTree(dir string, gid int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("looking at %s: %w", dir, err)
 	}
-	if int(st.Gid) == gid && st.Mode&unix.S_ISGID != 0 {
+	if trustRoot && int(st.Gid) == gid && st.Mode&unix.S_ISGID != 0 {
 		return nil
 	}
 	if err := ownDir(root, gid); err != nil {

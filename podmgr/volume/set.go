@@ -61,8 +61,11 @@ func (s Set) Refresh(ctx context.Context) error {
 }
 
 func (s Set) ensure(ctx context.Context, v *v1.Volume) (string, error) {
+	if v.PersistentVolumeClaim != nil || v.Ephemeral != nil {
+		return s.ensureClaim(ctx, v)
+	}
 	if kind, reason := manifests.VolumeRefusal(v); kind != "" {
-		return "", fmt.Errorf("volume %q: %s is not supported: %s", v.Name, kind, reason)
+		return "", refused(v, kind, reason)
 	}
 	switch {
 	case v.EmptyDir != nil:

@@ -171,7 +171,7 @@ func TestOptionsOfAMount(t *testing.T) {
 		"but propagated":    {v: disk, m: v1.VolumeMount{ReadOnly: true, RecursiveReadOnly: recursive(v1.RecursiveReadOnlyEnabled), MountPropagation: propagation(v1.MountPropagationHostToContainer)}, err: "not compatible with propagation"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Options(&v1.Volume{VolumeSource: test.v}, &test.m, !test.old)
+			got, err := Options(&manifests.Pod{}, &v1.Volume{VolumeSource: test.v}, &test.m, !test.old)
 			if (err != nil) != (test.err != "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Fatalf("error %v, want %q", err, test.err)
 			}

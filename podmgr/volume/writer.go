@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"edgepod.dev/agent/manifests"
@@ -68,7 +69,7 @@ func (w writer) holds(dir string, files map[string]manifests.File) bool {
 		}
 		f, ok := files[name]
 		st, err := d.Info()
-		if err != nil || !ok || st.Mode() != w.mode(f) {
+		if err != nil || !ok || st.Mode() != w.mode(f) || !ownedBy(st, f.UID) {
 			return errors.Join(err, fs.ErrInvalid)
 		}
 		data, err := os.ReadFile(path)
@@ -130,7 +131,17 @@ func (w writer) file(path string, f manifests.File) error {
 	if err := os.WriteFile(path, f.Data, 0o600); err != nil {
 		return err
 	}
+	if f.UID != 0 {
+		if err := os.Lchown(path, int(f.UID), -1); err != nil {
+			return err
+		}
+	}
 	return w.own(path, w.mode(f), w.mode(f))
+}
+
+func ownedBy(st fs.FileInfo, uid int64) bool {
+	s, ok := st.Sys().(*syscall.Stat_t)
+	return ok && int64(s.Uid) == uid
 }
 
 // own gives a file its mode, and with fsGroup its group and the other mode.
