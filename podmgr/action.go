@@ -91,6 +91,9 @@ func (w want) uid() types.UID {
 	return w.pod.UID()
 }
 
+// deleting says whether the API server deletes the pod: it is taken down, and its last status stays on the board.
+func (w want) deleting() bool { return w.pod != nil && w.pod.Object.DeletionTimestamp != nil }
+
 // decision is the plan's answer. The worker owns one and reuses it, so that planning for a pod with nothing to do
 // allocates nothing.
 type decision struct {

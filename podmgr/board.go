@@ -23,6 +23,9 @@ type Entry struct {
 	Deleted time.Time
 	// Source is the name of the source that wants it.
 	Source string
+	// Gone says of a pod that the API server deletes (Object.DeletionTimestamp) that nothing of it is left on the node:
+	// Status is its last one. The entry stays until the source drops the pod.
+	Gone bool
 }
 
 // Event is one thing that happened to a pod or the node, counted when it repeats (fields as in v1.Event).

@@ -182,7 +182,7 @@ func (f *facts) since(c v1.PodCondition, fact time.Time) v1.PodCondition {
 	if fact.IsZero() {
 		fact = f.now
 	}
-	c.LastTransitionTime = metav1.Time{Time: wall(fact)}
+	c.LastTransitionTime, c.ObservedGeneration = metav1.Time{Time: wall(fact)}, f.pod.Generation
 	return c
 }
 

@@ -163,8 +163,13 @@ func (c *chaos) act(w *world) {
 		_ = w.m.Restart(w.t.Context(), k) // it may not be there
 	case 13:
 		w.rt.Exit(k, []string{"s", "t", "s2"}[c.n(3)], int32(c.n(2)))
-	case 0, 1, 2:
+	case 0, 1:
 		c.wants[k] = c.version(k)
+		c.send(w)
+	case 2:
+		if p := c.wants[k]; p != nil {
+			c.wants[k] = deleting(p, int64(c.n(60)))
+		}
 		c.send(w)
 	case 3:
 		w.rt.Exit(k, string(rune('a'+c.n(3))), int32(c.n(2)))
@@ -206,6 +211,9 @@ func (c *chaos) send(w *world) {
 func converged(want *manifests.Pod, o podmgr.Observed) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	uid := types.UID("")
+	if want != nil && want.Object.DeletionTimestamp != nil {
+		want = nil
+	}
 	if want != nil {
 		uid = want.UID()
 	}
@@ -312,8 +320,12 @@ func FuzzConverge(f *testing.F) {
 					}
 					t.Errorf("%s did not converge to %s: %v\nof %+v", k, uid, wrong, w.rt.Now(k))
 				}
-				if _, shown := w.m.Board().Get(k); shown != (c.wants[k] != nil) {
+				e, shown := w.m.Board().Get(k)
+				if shown != (c.wants[k] != nil) {
 					t.Errorf("%s is on the board: %v", k, shown)
+				}
+				if deleted := shown && c.wants[k].Object.DeletionTimestamp != nil; shown && e.Gone != deleted {
+					t.Errorf("%s is said to be gone: %v", k, e.Gone)
 				}
 			}
 			select {

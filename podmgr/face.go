@@ -30,15 +30,16 @@ func (f *face) post(w *worker, now time.Time) {
 	case f.deleted.IsZero():
 		f.deleted = wall(now)
 	}
-	if going && w.have.empty() && len(w.flight) == 0 {
+	gone := going && w.have.empty() && len(w.flight) == 0
+	if gone && !w.want.deleting() {
 		w.board.Drop(w.key)
 		f.entry = nil
 		return
 	}
-	e := &Entry{Pod: f.pod, Key: w.key, Deleted: f.deleted, Source: f.source}
+	e := &Entry{Pod: f.pod, Key: w.key, Deleted: f.deleted, Source: f.source, Gone: gone}
 	e.Status = status(f.facts(w, going, now))
 	if f.entry != nil && f.entry.Pod == e.Pod && f.entry.Source == e.Source && f.entry.Deleted.Equal(e.Deleted) &&
-		reflect.DeepEqual(f.entry.Status, e.Status) {
+		f.entry.Gone == e.Gone && reflect.DeepEqual(f.entry.Status, e.Status) {
 		return
 	}
 	f.noteBackOff(w, e)
@@ -59,9 +60,14 @@ func (f *face) facts(w *worker, going bool, now time.Time) facts {
 	default:
 		s.pod = stranger(w.key, &w.have)
 	}
-	if f.entry != nil && (f.entry.Pod == nil || f.entry.Pod.UID() == s.pod.UID) {
+	switch {
+	case f.entry != nil && (f.entry.Pod == nil || f.entry.Pod.UID() == s.pod.UID):
 		s.prev = &f.entry.Status
+	case s.pod.Status.Phase != "":
+		s.prev = &s.pod.Status // what the API server was told last
 	}
+	s.deleting = w.want.deleting()
+	s.ended = s.deleting && !w.have.lives(s.pod.UID) && !w.flight.creates()
 	if w.node.hostIP != nil {
 		s.hostIP = w.node.hostIP()
 	}

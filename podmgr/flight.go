@@ -2,6 +2,7 @@ package podmgr
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"edgepod.dev/agent/health"
@@ -83,6 +84,11 @@ func (f flight) has(v verb) bool {
 		}
 	}
 	return false
+}
+
+// creates says whether a step goes on that may yet bring something of the pod to life.
+func (f flight) creates() bool {
+	return slices.ContainsFunc(f, func(s *step) bool { return s.verb.creates() })
 }
 
 // supersede cancels what must not go on: the making of a pod that is not wanted, the hook of an instance that has ended

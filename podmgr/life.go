@@ -99,6 +99,8 @@ func (l *life) reached() int {
 // ended says whether the pod has come to its end for good, and why; nothing of it is started any more.
 func (l *life) ended() (why string, ended bool) {
 	switch {
+	case final(l.pod.Status.Phase):
+		return "its status is final", true
 	case l.overdue():
 		return "its active deadline has passed", true
 	case l.completed():
@@ -109,6 +111,10 @@ func (l *life) ended() (why string, ended bool) {
 		return "", false
 	}
 }
+
+// final says whether a phase is one that a pod does not leave. A source that has one in a pod's status demands it: the
+// API server knows that the pod has come to its end, or it is evicted.
+func final(p v1.PodPhase) bool { return p == v1.PodSucceeded || p == v1.PodFailed }
 
 // completed says whether every main container has ended for good.
 func (l *life) completed() bool {

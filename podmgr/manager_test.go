@@ -280,7 +280,7 @@ func TestAPodDeletedByTheAPIServerHasItsGracePeriod(t *testing.T) {
 		w.after(4 * time.Second)
 		w.runs(web, "v1_a_0")
 		w.after(time.Second)
-		w.gone(web)
+		w.takenDown(web)
 		w.dir.wants()
 		w.after(time.Second)
 		w.gone(web)

@@ -8,7 +8,7 @@ func (f *facts) phase(s *v1.PodStatus) v1.PodPhase {
 		return v1.PodFailed
 	}
 	pending, running := f.initCounts(s)
-	var waiting, stopped, succeeded, final int
+	var waiting, stopped, succeeded, forGood int
 	for i := range s.ContainerStatuses {
 		c := &s.ContainerStatuses[i]
 		ended := endOf(c)
@@ -22,15 +22,15 @@ func (f *facts) phase(s *v1.PodStatus) v1.PodPhase {
 			if ended.ExitCode == 0 {
 				succeeded++
 			}
-			if f.final(c.Name, ended.ExitCode) {
-				final++
+			if f.forGood(c.Name, ended.ExitCode) {
+				forGood++
 			}
 		}
 	}
 	switch {
 	case pending > 0 || waiting > 0 || running+stopped == 0:
 		return v1.PodPending
-	case running > 0 || final < stopped:
+	case running > 0 || forGood < stopped:
 		return v1.PodRunning
 	case succeeded == stopped:
 		return v1.PodSucceeded
@@ -70,8 +70,8 @@ func endOf(c *v1.ContainerStatus) *v1.ContainerStateTerminated {
 	return c.State.Terminated
 }
 
-// final says whether a main container that ended with a code has ended for good.
-func (f *facts) final(name string, code int32) bool {
+// forGood says whether a main container that ended with a code has ended for good.
+func (f *facts) forGood(name string, code int32) bool {
 	spec, r := named(f.pod, name)
 	if spec == nil {
 		return true

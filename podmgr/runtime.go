@@ -10,6 +10,11 @@ import (
 )
 
 // Source says which pods are wanted. The first Snapshot means "I now know everything"; before it, nothing is removed.
+//
+// A pod whose Object.DeletionTimestamp is set is taken down within Object.DeletionGracePeriodSeconds, from when that is
+// seen first; then Entry.Gone says that nothing of it is left, until the source drops it. A pod whose Object.Status has
+// the phase Succeeded or Failed has come to its end: what runs of it is stopped, nothing of it starts, and its status says
+// that phase with its reason and message (with DeletionGracePeriodSeconds it has no longer than that, as for an eviction).
 type Source interface {
 	// Name is the source's name in logs and statuses, such as "dir:/etc/agent/manifests".
 	Name() string

@@ -25,6 +25,8 @@ type facts struct {
 	hostIP string
 	// going says that the pod is being removed: what is gone already keeps the status it had.
 	going bool
+	// deleting says that it is the API server that removes it, ended that nothing of it runs any more or comes to.
+	deleting, ended bool
 	// prev is the status before, of the same UID; nil when there was none.
 	prev *v1.PodStatus
 
@@ -39,7 +41,7 @@ func status(f facts) v1.PodStatus {
 	f.life = lifeOf(f.pod, f.have, f.mem, f.now)
 	_, f.over = f.life.ended()
 	sb := f.life.sb
-	s := v1.PodStatus{QOSClass: qosClass(f.pod)}
+	s := v1.PodStatus{ObservedGeneration: f.pod.Generation, QOSClass: qosClass(f.pod)}
 	for i := range f.pod.Spec.InitContainers {
 		c := &f.pod.Spec.InitContainers[i]
 		s.InitContainerStatuses = append(s.InitContainerStatuses, f.containerStatus(c, initKind(c)))
@@ -61,15 +63,10 @@ func status(f facts) v1.PodStatus {
 	if len(s.PodIPs) > 0 {
 		s.PodIP = s.PodIPs[0].IP
 	}
-	if f.going && f.prev != nil {
-		s.Phase, s.Reason, s.Message = f.prev.Phase, f.prev.Reason, f.prev.Message
-		if sb == nil {
-			s.StartTime, s.PodIP, s.PodIPs = f.prev.StartTime, f.prev.PodIP, f.prev.PodIPs
-		}
+	if f.going && f.prev != nil && sb == nil {
+		s.StartTime, s.PodIP, s.PodIPs = f.prev.StartTime, f.prev.PodIP, f.prev.PodIPs
 	}
-	if !f.going && f.life.overdue() {
-		s.Phase, s.Reason, s.Message = v1.PodFailed, reasonDeadline, messageDeadline
-	}
+	f.conclude(&s)
 	s.Conditions = f.conditions(&s)
 	return s
 }
@@ -90,6 +87,10 @@ func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 	last, before := f.have.newest(f.pod.UID, spec.Name)
 	if last == nil {
 		return f.statusWithout(spec, r)
+	}
+	shown := f.shown(spec.Name)
+	if f.going && shown != nil && int(shown.RestartCount) > last.Attempt {
+		return departed(*shown) // it was removed before its predecessor
 	}
 	s := v1.ContainerStatus{
 		Name: spec.Name, Image: orElse(last.Image, spec.Image), ImageID: last.ImageID,
@@ -117,20 +118,16 @@ func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 	}
 	if before != nil && before.State.Ended() {
 		s.LastTerminationState.Terminated = terminated(before)
+	} else if f.going && shown != nil {
+		s.LastTerminationState = shown.LastTerminationState
 	}
 	return s
 }
 
 // statusWithout is the status of a container of which no instance exists.
 func (f *facts) statusWithout(spec *v1.Container, r role) v1.ContainerStatus {
-	if f.going && f.prev != nil {
-		for _, list := range [][]v1.ContainerStatus{f.prev.InitContainerStatuses, f.prev.ContainerStatuses} {
-			for _, s := range list {
-				if s.Name == spec.Name {
-					return departed(s)
-				}
-			}
-		}
+	if s := f.shown(spec.Name); s != nil && (f.going || final(f.pod.Status.Phase)) {
+		return departed(*s)
 	}
 	s := v1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: new(false)}
 	if r == initRole && f.life.initialized() {
@@ -233,19 +230,6 @@ func terminated(c *Container) *v1.ContainerStateTerminated {
 		t.Reason = "Error"
 	}
 	return t
-}
-
-// departed is the status of a container that is gone, from the last one it had.
-func departed(s v1.ContainerStatus) v1.ContainerStatus {
-	if s.State.Running == nil {
-		return s
-	}
-	s.State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{
-		ExitCode: 137, Reason: reasonUnknown, Message: messageUnknown,
-		StartedAt: s.State.Running.StartedAt, ContainerID: s.ContainerID,
-	}}
-	s.Ready, s.Started = false, new(false)
-	return s
 }
 
 func containerID(c *Container) string { return "containerd://" + c.ID }

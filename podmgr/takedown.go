@@ -204,10 +204,11 @@ func (p *planner) podOf(uid types.UID) *v1.Pod {
 	return p.mem.recalled[uid].pod
 }
 
-// podGrace is how long a pod may take to end: what its containers were created with, or less when the API server says so.
+// podGrace is how long a pod may take to end: what its containers were created with, or what the API server says, which
+// may be more. Once the time runs it only gets shorter.
 func (p *planner) podGrace(c *Container) time.Duration {
 	if pod := p.want.pod; pod != nil && pod.UID() == c.UID && pod.Object.DeletionGracePeriodSeconds != nil {
-		return min(c.Grace, time.Duration(*pod.Object.DeletionGracePeriodSeconds)*time.Second)
+		return time.Duration(*pod.Object.DeletionGracePeriodSeconds) * time.Second
 	}
 	return c.Grace
 }

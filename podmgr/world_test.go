@@ -177,6 +177,19 @@ func (w *world) gone(k manifests.Key) {
 	}
 }
 
+// takenDown expects that nothing is left of a pod but its last status.
+func (w *world) takenDown(k manifests.Key) *podmgr.Entry {
+	w.t.Helper()
+	if o := w.rt.Now(k); len(o.Containers)+len(o.Sandboxes)+len(o.Remains) > 0 {
+		w.t.Errorf("of %s there is left %+v", k, o)
+	}
+	e := w.entry(k)
+	if !e.Gone {
+		w.t.Errorf("%s is not said to be gone", k)
+	}
+	return e
+}
+
 // deleting is the pod as the API server shows it while it deletes it.
 func deleting(p *manifests.Pod, seconds int64) *manifests.Pod {
 	o := p.Object.DeepCopy()

@@ -34,7 +34,7 @@ func podOf(e *podmgr.Entry) *v1.Pod {
 	if p.CreationTimestamp.IsZero() && e.Status.StartTime != nil {
 		p.CreationTimestamp = *e.Status.StartTime
 	}
-	if !e.Deleted.IsZero() {
+	if !e.Deleted.IsZero() && p.DeletionTimestamp == nil {
 		p.DeletionTimestamp = &metav1.Time{Time: e.Deleted}
 		p.DeletionGracePeriodSeconds = p.Spec.TerminationGracePeriodSeconds
 	}
