@@ -31,6 +31,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
+	v1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -210,7 +211,8 @@ func runFlags() []cli.Flag {
 		text("tls-cert-file", "", "`FILE` with the server's certificate (default: the agent makes one below --root)"),
 		text("tls-private-key-file", "", "`FILE` with its key"),
 		list("access", "`NAME=ACTION+ACTION` or group:NAME=…: who may do what over TLS; actions are read, logs, metrics, exec, attach, portforward, admin, and * for all"),
-		&cli.DurationFlag{Name: "housekeeping-interval", Usage: "how often cAdvisor measures containers, such as 10s; 0: never", EnvVars: env("housekeeping-interval")},
+		text("otlp-endpoint", "", "`URL` that traces of pod starts are sent to by OTLP over HTTP, such as http://collector:4318"),
+		&cli.DurationFlag{Name: "housekeeping-interval", Value: 10 * time.Second, Usage: "how often cAdvisor measures containers; 0: never", EnvVars: env("housekeeping-interval")},
 		text("log-level", "info", "debug, info, warn or error"),
 		text("log-format", "console", "console or json"),
 	}
@@ -260,7 +262,7 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(c.String("root"))
+	unlock, err := containerd.Lock(c.String("root"))
 	if err != nil {
 		return err
 	}
@@ -281,24 +283,32 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	manager := podmgr.New(podmgr.Options{Runtime: engine, Sources: sources, NodeName: node, HostIP: containerd.NodeIP, Log: log})
-
+	recorder := metrics.NewRecorder()
+	manager := podmgr.New(podmgr.Options{
+		Runtime: engine, Sources: sources, NodeName: node, HostIP: containerd.NodeIP, Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
+		Hooks: podmgr.Hooks{
+			Operated: recorder.RuntimeOperation, Pulled: recorder.ImagePulled, StartFailed: recorder.ContainerStartFailed,
+			Waited: recorder.PodWorkerStarted, Worked: recorder.PodWorked, Probed: recorder.Probed,
+		},
+	})
 	server.RouteKlog(log)
 	engine.ReapExecs(c.Context)
 	api := server.New(server.Config{
 		Containers: engine, HostLogs: "/var/log", Checks: []health.Named{engine.Health()}, Configz: func() any { return settings(c) }, Restart: manager.Restart, Ready: manager.Ready(),
 		Board: manager.Board(), Images: engine.Images(), Logs: engine.Logs(), NodeName: node, Log: log,
-		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) },
+		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) }, Requested: recorder.Request,
+		Node:    func(ctx context.Context) (*v1.Node, error) { return engine.Node(ctx, version) },
 		Healthy: func(ctx context.Context) error { return health.All(ctx, 5*time.Second, engine.Health()) },
 	})
 	door, err := tlsConfig(c)
 	if err != nil {
 		return err
 	}
-	measure, err := metricsFor(c, engine, manager, api, node, log)
+	measure, closeTraces, err := metricsFor(c, engine, manager, api, recorder, node, log)
 	if err != nil {
 		return err
 	}
+	defer closeTraces()
 	listener, err := server.Listen(filepath.Join(c.String("state"), "agent.sock"))
 	if err != nil {
 		return err
@@ -320,8 +330,16 @@ func run(c *cli.Context) error {
 }
 
 // metricsFor measures the pods on the board and serves what it finds.
-func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, api *server.Server, node string, log zerolog.Logger) (*metrics.Metrics, error) {
+func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, api *server.Server, r *metrics.Recorder, node string, log zerolog.Logger) (*metrics.Metrics, func(), error) {
+	tracer, closeTraces, err := metrics.OpenTracer(c.Context, c.String("otlp-endpoint"), node, version, log)
+	if err != nil {
+		return nil, nil, err
+	}
 	x, err := metrics.New(metrics.Config{
+		Tracer: tracer, Images: func(ctx context.Context) (sum metrics.Images, err error) {
+			sum.Count, sum.Pinned, sum.Bytes, err = engine.Images().Sum(ctx)
+			return sum, err
+		},
 		NodeName: node, Version: version, Housekeeping: c.Duration("housekeeping-interval"), Socket: engine.Address(), Namespace: "agent",
 		CgroupRoot: c.String("cgroup-root"), Root: c.String("root"), ImageRoot: c.String("root"), PodLogs: c.String("pod-logs"),
 		Changed: m.Board().Changed, Problems: m.Board().Problems, VolumeDir: engine.VolumeDir, Log: log,
@@ -335,16 +353,16 @@ func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, a
 			}
 			return pods
 		},
-	}, metrics.NewRecorder())
+	}, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	api.Handle("GET /metrics", server.Metrics, x.AgentHandler())
 	api.Handle("GET /metrics/cadvisor", server.Metrics, x.CadvisorHandler())
 	api.Handle("GET /metrics/resource", server.Metrics, x.ResourceHandler())
 	api.Handle("GET /metrics/probes", server.Metrics, x.ProbesHandler())
 	api.Handle("GET /stats/summary", server.Metrics, x.SummaryHandler())
-	return x, nil
+	return x, closeTraces, nil
 }
 
 func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Config {
@@ -451,30 +469,6 @@ func serverVersion(ctx context.Context, engine *containerd.Runtime) server.Versi
 	v := clientVersion()
 	v.Containerd, v.Runtime = engine.Versions(ctx)
 	return v
-}
-
-// lock makes this the only agent on root; it says which process holds it otherwise.
-func lock(root string) (unlock func(), err error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("creating --root: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(root, "agent.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("locking --root: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		pid := make([]byte, 16)
-		n, _ := f.Read(pid)
-		_ = f.Close()
-		return nil, fmt.Errorf("--root %s is in use by another agent, process %s (stop it, or give this one another --root and --state)", root, strings.TrimSpace(string(pid[:n])))
-	}
-	if err := f.Truncate(0); err != nil {
-		return nil, fmt.Errorf("locking --root: %w", err)
-	}
-	if _, err := fmt.Fprintf(f, "%d\n", os.Getpid()); err != nil {
-		return nil, fmt.Errorf("locking --root: %w", err)
-	}
-	return func() { _ = f.Close() }, nil
 }
 
 func newLog(c *cli.Context) (zerolog.Logger, error) {

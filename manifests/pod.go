@@ -99,4 +99,6 @@ type Snapshot struct {
 	Source   string
 	Pods     []*Pod
 	Problems []Problem
+	// Configs are the ConfigMaps and Secrets of the source, for people to look at: pods have theirs bound.
+	Configs []*Config
 }

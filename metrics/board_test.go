@@ -110,9 +110,7 @@ func TestANilRecorderRecordsNothing(*testing.T) {
 	var r *Recorder
 	r.PodWorked("sync", 0)
 	r.PodWorkerStarted(0)
-	r.PodObserved(0)
 	r.RuntimeOperation("x", 0, nil)
-	r.SandboxStarted("", 0, nil)
 	r.ContainerStartFailed("container", "x")
 	r.ImagePulled(0, 0, nil)
 	r.ImageCollected("space")

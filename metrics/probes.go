@@ -5,6 +5,7 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"github.com/prometheus/client_golang/prometheus"
+	v1 "k8s.io/api/core/v1"
 )
 
 // Probe is one verdict of a probe.
@@ -53,6 +54,13 @@ func (r *Recorder) Probe(p Probe) {
 	if p.Result == ProbeSuccessful {
 		r.probes.duration.WithLabelValues(p.Type, p.Container, p.Pod.Name, p.Pod.Namespace).Observe(p.Took.Seconds())
 	}
+}
+
+// Probed records a verdict on a container of a pod; kind and result are the kubelet's labels probe_type and result.
+func (r *Recorder) Probed(pod *v1.Pod, container, kind, result string, took time.Duration) {
+	r.Probe(Probe{
+		Pod: manifests.Key{Namespace: pod.Namespace, Name: pod.Name}, UID: string(pod.UID), Container: container, Type: kind, Result: result, Took: took,
+	})
 }
 
 // forget drops the series of a pod that is gone, so that their number is bounded by the pods there are. The durations

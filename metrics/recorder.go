@@ -62,16 +62,9 @@ func (r *Recorder) PodWorkerStarted(waited time.Duration) {
 	}
 }
 
-// PodObserved records one look at what exists of a pod.
-func (r *Recorder) PodObserved(took time.Duration) {
-	if r != nil {
-		r.observe.Observe(took.Seconds())
-		r.observed.SetToCurrentTime()
-	}
-}
-
 // RuntimeOperation records one call of the engine, named as the kubelet names those of CRI: run_podsandbox,
-// start_container, stop_container, remove_container, pull_image, container_status, exec, …
+// start_container, stop_container, remove_container, pull_image, exec_sync, … What the kubelet shows of sandboxes and of
+// its looks at pods (PLEG) is derived from run_podsandbox and podsandbox_status.
 func (r *Recorder) RuntimeOperation(operation string, took time.Duration, err error) {
 	if r == nil {
 		return
@@ -81,21 +74,20 @@ func (r *Recorder) RuntimeOperation(operation string, took time.Duration, err er
 	if err != nil {
 		r.operationErrors.WithLabelValues(operation).Inc()
 	}
+	switch {
+	case operation == "podsandbox_status" && err == nil:
+		r.observe.Observe(took.Seconds())
+		r.observed.SetToCurrentTime()
+	case operation == "run_podsandbox" && err == nil:
+		r.starts.sandboxTime.WithLabelValues(defaultHandler).Observe(took.Seconds())
+	case operation == "run_podsandbox":
+		r.starts.sandboxErrors.WithLabelValues(defaultHandler).Inc()
+		r.starts.podErrors.Inc()
+	}
 }
 
-// SandboxStarted records the making of a pod's sandbox; handler is that of its runtime class.
-func (r *Recorder) SandboxStarted(handler string, took time.Duration, err error) {
-	if r == nil {
-		return
-	}
-	r.RuntimeOperation("run_podsandbox", took, err)
-	if err != nil {
-		r.starts.sandboxErrors.WithLabelValues(handler).Inc()
-		r.starts.podErrors.Inc()
-		return
-	}
-	r.starts.sandboxTime.WithLabelValues(handler).Observe(took.Seconds())
-}
+// defaultHandler is the runtime_handler label of pods without a runtime class; the agent knows no others.
+const defaultHandler = ""
 
 // ContainerStartFailed records a container that could not be started; kind is container, init_container or
 // ephemeral_container, reason the kubelet's, such as CreateContainerError.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -39,6 +40,24 @@ func NewTracer(ctx context.Context, endpoint, node, version string) (*Tracer, er
 		)),
 	)
 	return &Tracer{provider: p, tracer: p.Tracer("edgepod.dev/agent/metrics")}, nil
+}
+
+// OpenTracer returns a Tracer for endpoint and how to close it; without an endpoint a nil one, which sends nothing.
+func OpenTracer(ctx context.Context, endpoint, node, version string, log zerolog.Logger) (t *Tracer, closeIt func(), err error) {
+	if endpoint == "" {
+		return nil, func() {}, nil
+	}
+	if t, err = NewTracer(ctx, endpoint, node, version); err != nil {
+		return nil, nil, err
+	}
+	return t, func() {
+		const goodbye = 2 * time.Second
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		if err := t.Close(last); err != nil {
+			log.Warn().Err(err).Msg("ending traces")
+		}
+	}, nil
 }
 
 // Close sends what is left, until ctx ends.

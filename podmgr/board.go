@@ -1,6 +1,7 @@
 package podmgr
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -52,6 +53,7 @@ type Board struct {
 type view struct {
 	entries  []*Entry // sorted by key
 	problems []manifests.Problem
+	configs  []*manifests.Config
 	changed  chan struct{} // closed when the next view is there
 }
 
@@ -81,7 +83,7 @@ func (b *Board) Problems() []manifests.Problem { return slices.Clone(b.view.Load
 // Events returns the events of one pod, oldest first; of everything with the zero key.
 func (b *Board) Events(k manifests.Key) []Event { return b.events.list(k) }
 
-// Changed returns a channel that is closed at the next change of entries, problems or events. Take it before reading.
+// Changed returns a channel that is closed at the next change of entries, problems, configs or events. Take it before reading.
 func (b *Board) Changed() <-chan struct{} { return b.view.Load().changed }
 
 // Record notes an event, or counts it when it is already there. Zero times mean now, a zero count one.
@@ -121,11 +123,26 @@ func (b *Board) SetProblems(ps []manifests.Problem) {
 	b.update(func(v *view) { v.problems = slices.Clone(ps) })
 }
 
+// Configs returns the ConfigMaps and Secrets of the sources, sorted by kind, namespace and name.
+func (b *Board) Configs() []*manifests.Config { return slices.Clone(b.view.Load().configs) }
+
+// SetConfigs replaces them.
+func (b *Board) SetConfigs(list []*manifests.Config) {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(x, y *manifests.Config) int {
+		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Namespace, y.Namespace), strings.Compare(x.Name, y.Name))
+	})
+	if slices.Equal(list, b.view.Load().configs) {
+		return
+	}
+	b.update(func(v *view) { v.configs = list })
+}
+
 // update makes the next view from a copy of the current one.
 func (b *Board) update(change func(*view)) {
 	b.mu.Lock()
 	old := b.view.Load()
-	next := &view{entries: old.entries, problems: old.problems, changed: make(chan struct{})}
+	next := &view{entries: old.entries, problems: old.problems, configs: old.configs, changed: make(chan struct{})}
 	change(next)
 	b.view.Store(next)
 	b.mu.Unlock()

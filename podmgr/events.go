@@ -1,6 +1,7 @@
 package podmgr
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ const (
 type eventRing struct {
 	mu     sync.Mutex
 	events []*Event // oldest Last first; guarded by mu
+	// version counts the additions; guarded by mu.
+	version uint64
 }
 
 // add appends e, merged with an earlier event of the same pod, container, reason and message.
@@ -63,6 +66,7 @@ func (r *eventRing) add(e Event) {
 		r.drop(0)
 	}
 	r.events = append(r.events, &e)
+	r.version++
 }
 
 // drop removes the event at i. The caller holds mu.
@@ -85,4 +89,11 @@ func (r *eventRing) list(k manifests.Key) []Event {
 		}
 	}
 	return out
+}
+
+// newest copies the newest events, and says which version of the ring they are of.
+func (r *eventRing) newest(most int) ([]*Event, uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events[max(0, len(r.events)-most):]), r.version
 }

@@ -21,6 +21,8 @@ type Images interface {
 	Import(ctx context.Context, r io.Reader, progress func(Progress)) ([]Image, error)
 	// Remove forgets the name ref, and the image when it was its last name. Running containers keep what they run.
 	Remove(ctx context.Context, ref string) error
+	// Pin keeps the image of the name ref although no manifest names it, or stops doing so.
+	Pin(ctx context.Context, ref string, pinned bool) error
 }
 
 // Image is an image on the node.
@@ -33,8 +35,10 @@ type Image struct {
 	// Size is what it takes in the content store, in bytes, compressed.
 	Size    int64     `json:"size"`
 	Created time.Time `json:"created"`
-	// Pinned says that a manifest names it, so that no garbage collection takes it.
+	// Pinned says that a manifest names it or a person pinned it, so that no garbage collection takes it.
 	Pinned bool `json:"pinned"`
+	// ByHand says that a person did.
+	ByHand bool `json:"byHand,omitempty"`
 }
 
 // Progress is how far a pull or an import of one thing (a layer, a manifest, an image) has come.

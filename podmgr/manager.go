@@ -10,7 +10,6 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
-	v1 "k8s.io/api/core/v1"
 )
 
 // keysMin and keysJitter say how often the runtime is asked which pods it has, in case a hint was lost.
@@ -29,10 +28,10 @@ type Options struct {
 	// HostIP returns the node's address, empty when it has none; it is asked at each status, so it must be quick. May
 	// be nil.
 	HostIP func() string
-	// Probed, when set, is told every result of a probe, in the words of the labels of the kubelet's prober_probe_total; it
-	// must not block.
-	Probed func(pod *v1.Pod, container, kind, result string, took time.Duration)
-	Log    zerolog.Logger
+	Hooks  Hooks
+	// EventFile is where the newest events outlive the agent; empty: nowhere.
+	EventFile string
+	Log       zerolog.Logger
 }
 
 // Manager brings the pods that the sources want into being, each by a worker of its own. All fields below ready belong
@@ -41,6 +40,7 @@ type Manager struct {
 	options Options
 	log     zerolog.Logger
 	board   *Board
+	file    eventFile
 	ready   chan struct{}
 
 	sources sourceSet
@@ -57,11 +57,12 @@ type Manager struct {
 
 // New returns a Manager; Run makes it work.
 func New(o Options) *Manager {
+	o.Runtime = measure(o.Runtime, o.Hooks)
 	log := o.Log
 	if o.NodeName != "" {
 		log = log.With().Str("node", o.NodeName).Logger()
 	}
-	return &Manager{
+	m := &Manager{
 		options: o,
 		log:     log,
 		board:   NewBoard(),
@@ -74,6 +75,11 @@ func New(o Options) *Manager {
 		images:  make(chan struct{}, 1),
 		anew:    make(chan anew),
 	}
+	m.file = eventFile{path: o.EventFile, ring: &m.board.events, log: log}
+	if o.EventFile != "" {
+		m.file.load()
+	}
+	return m
 }
 
 // ImagesCame says that images came to the node by another way than a pull for a pod (an import, a person): pods that wait
@@ -128,6 +134,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer m.group.Wait()
 	defer cancel()
+	if m.options.EventFile != "" {
+		m.group.Go(func() { m.file.keep(ctx, m.board.Changed) })
+	}
 	hints := m.runHints(ctx)
 	snapshots := m.runSources(ctx)
 	keys := make(chan keyList)
@@ -185,6 +194,7 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) merge(ctx context.Context) {
 	wants, problems := m.sources.merge()
 	m.board.SetProblems(problems)
+	m.board.SetConfigs(m.sources.configs())
 	old := m.wants
 	m.wants = wants
 	for k, before := range old {
@@ -214,7 +224,8 @@ func (m *Manager) employ(ctx context.Context, k manifests.Key, wanted want) {
 	w := &worker{
 		key:      k,
 		runtime:  m.options.Runtime,
-		probed:   m.options.Probed,
+		hooks:    m.options.Hooks,
+		born:     time.Now(),
 		restarts: make(chan struct{}, 1),
 		board:    m.board,
 		node:     node{hostIP: m.options.HostIP},

@@ -85,8 +85,8 @@ func (w *worker) startProbes(ctx context.Context, pod *v1.Pod, spec *v1.Containe
 		Changed:   w.hint,
 		Hooks: health.Hooks{
 			Observe: func(kind, result string, took time.Duration) {
-				if w.probed != nil {
-					w.probed(pod, name, kind, result, took)
+				if w.hooks.Probed != nil {
+					w.hooks.Probed(pod, name, kind, result, took)
 				}
 			},
 			Trouble: func(kind health.Kind, r health.Result) {

@@ -294,7 +294,7 @@ func TestProbesAreToldToTheMetrics(t *testing.T) {
 		defer mu.Unlock()
 		told[strings.Join([]string{pod.Name, container, kind, result}, " ")]++
 	}
-	inWorld(t, func(w *world) { w.rt.Command, w.probed = (&answers{}).command, tell }, func(w *world) {
+	inWorld(t, func(w *world) { w.rt.Command, w.hooks.Probed = (&answers{}).command, tell }, func(w *world) {
 		w.dir.wants(probed(makePod(web, "v1", v1.RestartPolicyAlways, loop), "", "", "ready"))
 		w.after(9500 * time.Millisecond)
 	})

@@ -63,6 +63,16 @@ func (s *sourceSet) merge() (map[manifests.Key]want, []manifests.Problem) {
 	return wants, problems
 }
 
+// configs are the ConfigMaps and Secrets of all sources.
+func (s *sourceSet) configs() (all []*manifests.Config) {
+	for _, snapshot := range s.snapshots {
+		if snapshot != nil {
+			all = append(all, snapshot.Configs...)
+		}
+	}
+	return all
+}
+
 func clash(k manifests.Key, first want, second *manifests.Pod) manifests.Problem {
 	return manifests.Problem{
 		Origin:  second.Origin,

@@ -9,7 +9,6 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
-	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -30,13 +29,14 @@ type worker struct {
 	node    node
 	log     zerolog.Logger
 
-	wants    chan want                                                             // cap 1, latest wins; the manager is the only sender
-	hints    chan struct{}                                                         // cap 1; probes give them too
-	restarts chan struct{}                                                         // cap 1; a person wants the pod started anew
-	images   chan struct{}                                                         // cap 1; images came to the node by another way than a pull
-	finished chan stepResult                                                       // steps send, the worker always receives
-	reports  chan<- workerNews                                                     // to the manager
-	probed   func(pod *v1.Pod, container, kind, result string, took time.Duration) // Options.Probed
+	wants    chan want         // cap 1, latest wins; the manager is the only sender
+	hints    chan struct{}     // cap 1; probes give them too
+	restarts chan struct{}     // cap 1; a person wants the pod started anew
+	images   chan struct{}     // cap 1; images came to the node by another way than a pull
+	finished chan stepResult   // steps send, the worker always receives
+	reports  chan<- workerNews // to the manager
+	hooks    Hooks
+	born     time.Time
 
 	want   want
 	have   Observed
@@ -130,6 +130,7 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 			wait = w.lookFailed()
 		}
 	}()
+	began := time.Now()
 	have, err := w.observe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -157,6 +158,7 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 	}
 	w.failures = 0
 	w.face.post(w, now)
+	w.worked(began)
 	if !w.known {
 		w.known = true
 		w.tell(ctx, false)
@@ -166,6 +168,23 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 		wait = min(wait, max(w.plan.wake.Sub(now), time.Millisecond))
 	}
 	return wait
+}
+
+// worked tells of a look that began at began.
+func (w *worker) worked(began time.Time) {
+	operation := "sync"
+	switch {
+	case w.want.pod == nil:
+		operation = "terminate"
+	case !w.known:
+		operation = "create"
+		if w.hooks.Waited != nil {
+			w.hooks.Waited(began.Sub(w.born))
+		}
+	}
+	if w.hooks.Worked != nil {
+		w.hooks.Worked(operation, time.Since(began))
+	}
 }
 
 // observe asks the runtime, for no longer than observeTimeout.

@@ -71,7 +71,7 @@ type world struct {
 	rt      *fake.Runtime
 	dir     *source
 	sources []podmgr.Source
-	probed  func(pod *v1.Pod, container, kind, result string, took time.Duration)
+	hooks   podmgr.Hooks
 	m       *podmgr.Manager
 	kill    context.CancelFunc
 	dead    chan struct{}
@@ -100,7 +100,7 @@ func (w *world) boot() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.m = podmgr.New(podmgr.Options{
 		Runtime: w.rt, Sources: w.sources, NodeName: "node", HostIP: func() string { return "192.0.2.1" },
-		Probed: w.probed, Log: zerolog.Nop(),
+		Hooks: w.hooks, Log: zerolog.Nop(),
 	})
 	w.kill, w.dead = cancel, make(chan struct{})
 	go func() {

@@ -208,7 +208,7 @@ func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
 		go func() {
 			defer cancel()
 			stalled := x.watchStall(run, cancel)
-			p.img, p.err = x.client.Pull(run, name,
+			p.img, p.err = x.client.Pull(run, name, client.WithPullLabels(x.pinOf(run, name)),
 				client.WithResolver(x.registries.resolver(run)),
 				client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
 				client.WithMaxConcurrentDownloads(3),

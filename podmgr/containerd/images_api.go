@@ -49,6 +49,8 @@ func (x *Images) List(ctx context.Context) ([]podmgr.Image, error) {
 		} else {
 			i.Names = append(i.Names, img.Name())
 		}
+		i.ByHand = i.ByHand || img.Labels()[labelPinned] != ""
+		i.Pinned = i.Pinned || i.ByHand
 	}
 	out := make([]podmgr.Image, 0, len(byDigest))
 	for _, i := range byDigest {
@@ -57,6 +59,18 @@ func (x *Images) List(ctx context.Context) ([]podmgr.Image, error) {
 	}
 	slices.SortFunc(out, func(a, b podmgr.Image) int { return strings.Compare(a.Names[0], b.Names[0]) })
 	return out, nil
+}
+
+// Sum is how many images there are, how many of them stay, and what they take in the content store, compressed.
+func (x *Images) Sum(ctx context.Context) (count, pinned int, bytes int64, err error) {
+	all, err := x.List(ctx)
+	for _, i := range all {
+		bytes += i.Size
+		if i.Pinned {
+			pinned++
+		}
+	}
+	return len(all), pinned, bytes, err
 }
 
 // pinned are the digests that the leases of pods hold.

@@ -32,10 +32,13 @@ func Commands() []Command {
 }
 
 func getCommands() Command {
-	return Command{Name: "get", Usage: "list pods, events, images or manifest problems", Commands: []Command{
+	return Command{Name: "get", Usage: "list pods, events, images, the node, ConfigMaps, Secrets or manifest problems", Commands: []Command{
 		getCommand("pods", "list pods", GetPods, "pod", "po"),
 		getCommand("events", "list what happened to pods", GetEvents, "event", "ev"),
 		getCommand("images", "list images", GetImages, "image"),
+		getCommand("node", "show the node", GetNode, "nodes", "no"),
+		getCommand("configmaps", "list ConfigMaps", GetConfigMaps, "configmap", "cm"),
+		getCommand("secrets", "list Secrets, without their values", GetSecrets, "secret"),
 		getCommand("problems", "list what is wrong with manifests", GetProblems, "problem"),
 	}}
 }

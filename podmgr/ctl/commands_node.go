@@ -39,7 +39,7 @@ func manifestCommands() []Command {
 
 // imagesCommands are those about images.
 func imagesCommands() Command {
-	return Command{Name: "images", Usage: "list, pull, import and remove images", Commands: []Command{
+	return Command{Name: "images", Usage: "list, pull, import, pin and remove images", Commands: []Command{
 		{
 			Name: "ls", Aliases: []string{"list"}, Usage: "list images", Flags: []Flag{flagOutput, flagNoHeaders},
 			Run: func(ctx context.Context, e Env, in Input) error {
@@ -64,6 +64,18 @@ func imagesCommands() Command {
 					return err
 				}
 				return ImportImages(ctx, e.Client, e.Streams, file)
+			},
+		},
+		{
+			Name: "pin", Usage: "keep images although no manifest names them", Args: "REFERENCE ...",
+			Run: func(ctx context.Context, e Env, in Input) error {
+				return PinImages(ctx, e.Client, e.Streams, in.Args, true)
+			},
+		},
+		{
+			Name: "unpin", Usage: "keep images no longer than manifests name them", Args: "REFERENCE ...",
+			Run: func(ctx context.Context, e Env, in Input) error {
+				return PinImages(ctx, e.Client, e.Streams, in.Args, false)
 			},
 		},
 		{

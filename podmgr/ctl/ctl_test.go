@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -55,6 +56,13 @@ func newNode(t *testing.T) *node {
 			return server.Version{Agent: "v0.1.0", Containerd: "v2.4.2", Runtime: "runc 1.1.5"}
 		},
 		Healthy: func(context.Context) error { return nil },
+		Node: func(context.Context) (*v1.Node, error) {
+			node := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", CreationTimestamp: ago(3 * time.Hour)}}
+			node.Status.Conditions = []v1.NodeCondition{{Type: v1.NodeReady, Status: v1.ConditionTrue}}
+			node.Status.Addresses = []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: "192.0.2.1"}}
+			node.Status.NodeInfo = v1.NodeSystemInfo{KubeletVersion: "v0.1.0", OSImage: "Debian", KernelVersion: "6.1", ContainerRuntimeVersion: "containerd://2.4.2"}
+			return node, nil
+		},
 	})
 	s.Handle("GET /stats/summary", server.Metrics, http.HandlerFunc(n.stats))
 	socket := filepath.Join(t.TempDir(), "agent.sock")
@@ -346,7 +354,10 @@ func TestDescribePod(t *testing.T) {
 }
 
 // fakeImages is scripted.
-type fakeImages struct{ err error }
+type fakeImages struct {
+	err    error
+	pinned []string
+}
 
 func (f *fakeImages) List(context.Context) ([]podmgr.Image, error) {
 	return []podmgr.Image{
@@ -368,6 +379,14 @@ func (f *fakeImages) Import(_ context.Context, r io.Reader, _ func(podmgr.Progre
 	}
 	b, err := io.ReadAll(r)
 	return []podmgr.Image{{Names: []string{string(b)}}}, err
+}
+
+func (f *fakeImages) Pin(_ context.Context, ref string, pinned bool) error {
+	if ref == "gone" {
+		return podmgr.ErrNoImage
+	}
+	f.pinned = append(f.pinned, fmt.Sprint(ref, " ", pinned))
+	return nil
 }
 
 func (f *fakeImages) Remove(_ context.Context, ref string) error {

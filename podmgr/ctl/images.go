@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"edgepod.dev/agent/podmgr"
@@ -105,6 +106,25 @@ func RemoveImages(ctx context.Context, c *Client, s Streams, refs []string, forc
 		body, err := c.do(ctx, http.MethodDelete, "/images", q, nil)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("removing %s: %w", ref, err))
+			continue
+		}
+		_ = body.Close()
+		fmt.Fprintln(s.Out, ref)
+	}
+	return errors.Join(errs...)
+}
+
+// PinImages keeps each image whether a manifest names it or not, or ends that, and prints its name.
+func PinImages(ctx context.Context, c *Client, s Streams, refs []string, pinned bool) error {
+	if len(refs) == 0 {
+		return UsageError("pin and unpin want the references of images")
+	}
+	var errs []error
+	for _, ref := range refs {
+		q := url.Values{"ref": {ref}, "pinned": {strconv.FormatBool(pinned)}}
+		body, err := c.do(ctx, http.MethodPost, "/images/pin", q, nil)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pinning %s: %w", ref, err))
 			continue
 		}
 		_ = body.Close()

@@ -116,6 +116,23 @@ func (s *Server) removeImage(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// pinImage keeps an image that no manifest names, or with pinned=false stops keeping it.
+func (s *Server) pinImage(w http.ResponseWriter, r *http.Request) {
+	ref, err := refParam(r)
+	pinned := true
+	if err == nil && r.URL.Query().Has("pinned") {
+		pinned, err = boolParam(r, "pinned")
+	}
+	if err == nil {
+		err = s.Images.Pin(r.Context(), ref, pinned)
+	}
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
 // unwanted returns an error when a wanted pod names the image ref, by this name or, when ref is a digest or an ID, by
 // any other.
 func (s *Server) unwanted(r *http.Request, ref string) error {
@@ -128,14 +145,25 @@ func (s *Server) unwanted(r *http.Request, ref string) error {
 		if i.ID == ref || i.Digest == ref || i.ID == "sha256:"+ref {
 			names = append(names, i.Names...)
 		}
+		if i.ByHand && (i.ID == ref || i.Digest == ref || slices.Contains(i.Names, normal(ref))) {
+			return conflict(fmt.Sprintf("image %q is pinned: unpin it first, or use force", ref))
+		}
 	}
+	if user := s.userOf(names); user != nil {
+		return conflict(fmt.Sprintf("image %q is used by pod %s: remove its manifest first, or use force", ref, user.Key))
+	}
+	return nil
+}
+
+// userOf is a wanted pod that names one of the images; nil without one.
+func (s *Server) userOf(images []string) *podmgr.Entry {
 	for _, e := range s.Board.List() {
 		if e.Pod == nil || !e.Deleted.IsZero() {
 			continue
 		}
 		for _, c := range slices.Concat(e.Pod.Object.Spec.InitContainers, e.Pod.Object.Spec.Containers) {
-			if slices.Contains(names, normal(c.Image)) {
-				return conflict(fmt.Sprintf("image %q is used by pod %s: remove its manifest first, or use force", ref, e.Key))
+			if slices.Contains(images, normal(c.Image)) {
+				return e
 			}
 		}
 	}

@@ -2,15 +2,20 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"edgepod.dev/agent/health"
 	"edgepod.dev/agent/manifests"
+	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
 )
 
 func TestHealthHasParts(t *testing.T) {
@@ -122,5 +127,81 @@ func TestAHandlerThatPanicsDisturbsNobody(t *testing.T) {
 	}
 	if code, _ := f.do(t, "GET", "/healthz", nil); code != 200 {
 		t.Errorf("after it: %d", code)
+	}
+}
+
+func TestConfigMapsAndSecretsAreListedAndSecretsKeepTheirValues(t *testing.T) {
+	f := newFixture(t)
+	docs := manifests.DecodeAll("/m/c.yaml", []byte(`apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {level: debug}
+binaryData: {raw: /w==}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys, namespace: shop}
+stringData: {password: hunter2}
+`), manifests.Options{})
+	if len(docs.Problems) > 0 {
+		t.Fatal(docs.Problems)
+	}
+	f.board.SetConfigs(docs.Configs)
+	code, body := f.do(t, "GET", "/configmaps", nil)
+	var maps v1.ConfigMapList
+	if err := json.Unmarshal([]byte(body), &maps); err != nil || code != 200 || len(maps.Items) != 1 {
+		t.Fatalf("%d %s: %v", code, body, err)
+	}
+	m := maps.Items[0]
+	if m.Name != "settings" || m.Namespace != "default" || m.Data["level"] != "debug" || string(m.BinaryData["raw"]) != "\xff" || m.Annotations[FileAnnotation] != "/m/c.yaml:1" {
+		t.Errorf("got %+v", m)
+	}
+	code, body = f.do(t, "GET", "/secrets", nil)
+	if code != 200 || !strings.Contains(body, `"data":{"password":null}`) || !strings.Contains(body, `"type":"Opaque"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	for _, secret := range []string{"hunter2", "aHVudGVyMg"} {
+		if strings.Contains(body, secret) {
+			t.Errorf("the list tells %s", secret)
+		}
+	}
+}
+
+func TestImagesArePinnedByHand(t *testing.T) {
+	f := newFixture(t)
+	for query, want := range map[string]string{"?ref=nginx": "nginx true", "?ref=nginx&pinned=false": "nginx false"} {
+		if code, body := f.do(t, "POST", "/images/pin"+query, nil); code != 204 || f.images.pinned != want {
+			t.Errorf("%s: %d %s, told %q", query, code, body, f.images.pinned)
+		}
+	}
+	if code, _ := f.do(t, "POST", "/images/pin?ref=nginx&pinned=maybe", nil); code != 400 {
+		t.Errorf("maybe: %d", code)
+	}
+	f.images.byHand = true
+	if code, body := f.do(t, "DELETE", "/images?ref=nginx", nil); code != 409 || !strings.Contains(body, "unpin") {
+		t.Errorf("a pinned image was removed: %d %s", code, body)
+	}
+	if code, _ := f.do(t, "DELETE", "/images?ref=nginx&force=true", nil); code != 204 {
+		t.Errorf("with force: %d", code)
+	}
+}
+
+func TestRequestsAreCountedByRoute(t *testing.T) {
+	f := newFixture(t)
+	var mu sync.Mutex
+	var seen []string
+	f.Requested = func(method, path, door string, long bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, fmt.Sprint(method, " ", path, " ", door, " ", long))
+	}
+	for _, path := range []string{"/pods", "/pods/", "/containerLogs/a/b/c?follow=true", "/exec/a/b/c", "/nothing", "/metrics", "/logs/x/y"} {
+		f.do(t, "GET", path, nil)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := []string{"GET pods socket false", "GET pods socket false", "GET containerLogs socket true", "GET exec socket true", "GET logs socket false"}
+	if d := cmp.Diff(want, seen); d != "" {
+		t.Errorf("counted (-want +have):\n%s", d)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/rs/zerolog"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -27,6 +28,7 @@ type Board interface {
 	List() []*podmgr.Entry
 	Get(k manifests.Key) (*podmgr.Entry, bool)
 	Problems() []manifests.Problem
+	Configs() []*manifests.Config
 	Events(k manifests.Key) []podmgr.Event
 	Changed() <-chan struct{}
 }
@@ -66,6 +68,11 @@ type Config struct {
 	Restart func(ctx context.Context, k manifests.Key) error
 	// Configz returns the agent's configuration, for JSON. It must hold no secrets.
 	Configz func() any
+	// Node is the node as the API server would have it.
+	Node func(ctx context.Context) (*v1.Node, error)
+	// Requested, when set, is told of every request that a route answers: path is the route without what varies, door is
+	// socket or readwrite (the kubelet's word for TLS). It must not block.
+	Requested func(method, path, door string, longRunning bool)
 	// HostLogs is the directory behind /logs/, "/var/log".
 	HostLogs string
 	// NodeName is the source of events.
@@ -118,11 +125,15 @@ func New(c Config) *Server {
 		// The kubelet serves it with a slash at the end.
 		{"GET /runningpods/{$}", Read, s.runningPods},
 		{"GET /problems", Read, s.problems},
+		{"GET /configmaps", Read, s.configMaps},
+		{"GET /secrets", Read, s.secrets},
+		{"GET /node", Read, s.node},
 		{"GET /events", Read, s.events},
 		{"GET /configz", Read, s.configz},
 		{"GET /images", Read, s.listImages},
 		{"POST /images/pull", Admin, s.pullImage},
 		{"POST /images/import", Admin, s.importImages},
+		{"POST /images/pin", Admin, s.pinImage},
 		{"DELETE /images", Admin, s.removeImage},
 		{"POST /restart/{namespace}/{pod}", Admin, s.restart},
 		{"GET /containerLogs/{namespace}/{pod}/{container}", ReadLogs, s.containerLogs},
@@ -166,6 +177,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c Caller) {
 	out := &patient{ResponseWriter: w, controller: http.NewResponseController(w)}
 	defer s.recovered(out, r)
 	_, pattern := s.mux.Handler(r)
+	s.count(r, pattern)
 	// A request of our own: net/http looks at the body of its own to see whether to wait for the rest of it.
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
 	if pattern != "POST /images/import" {

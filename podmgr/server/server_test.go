@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -289,11 +290,17 @@ func TestLogsAreOfTheRightInstance(t *testing.T) {
 type fakeImages struct {
 	err     error
 	removed string
+	pinned  string
+	byHand  bool
 }
 
 var nginx = podmgr.Image{Names: []string{"docker.io/library/nginx:latest"}, ID: "sha256:1", Size: 3}
 
-func (f *fakeImages) List(context.Context) ([]podmgr.Image, error) { return []podmgr.Image{nginx}, nil }
+func (f *fakeImages) List(context.Context) ([]podmgr.Image, error) {
+	i := nginx
+	i.ByHand = f.byHand
+	return []podmgr.Image{i}, nil
+}
 
 func (f *fakeImages) Pull(_ context.Context, ref string, progress func(podmgr.Progress)) (podmgr.Image, error) {
 	progress(podmgr.Progress{Ref: ref, Status: "downloading", Done: 1, Total: 2})
@@ -306,6 +313,11 @@ func (f *fakeImages) Import(_ context.Context, r io.Reader, progress func(podmgr
 	n, err := io.Copy(io.Discard, r)
 	progress(podmgr.Progress{Ref: "archive", Status: "read", Done: n})
 	return []podmgr.Image{nginx}, err
+}
+
+func (f *fakeImages) Pin(_ context.Context, ref string, pinned bool) error {
+	f.pinned = fmt.Sprint(ref, " ", pinned)
+	return f.err
 }
 
 func (f *fakeImages) Remove(_ context.Context, ref string) error { f.removed = ref; return f.err }

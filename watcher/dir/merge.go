@@ -318,7 +318,8 @@ func (m *merger) unread() bool {
 }
 
 func (m *merger) snapshot(problems []manifests.Problem) *manifests.Snapshot {
-	return &manifests.Snapshot{Source: m.source, Pods: bind(m.next.claims), Problems: problems}
+	pods, configs := bind(m.next.claims)
+	return &manifests.Snapshot{Source: m.source, Pods: pods, Problems: problems, Configs: configs}
 }
 
 func sortedKeys[V any](in map[id]V) []id { return slices.SortedFunc(maps.Keys(in), id.compare) }

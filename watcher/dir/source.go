@@ -245,7 +245,7 @@ func (s *Source) decode(path string, data []byte) (docs manifests.Documents) {
 
 // same compares what two snapshots say; pods are immutable, so their pointers tell.
 func same(a, b *manifests.Snapshot) bool {
-	return slices.Equal(a.Pods, b.Pods) && slices.Equal(a.Problems, b.Problems)
+	return slices.Equal(a.Pods, b.Pods) && slices.Equal(a.Problems, b.Problems) && slices.EqualFunc(a.Configs, b.Configs, (*manifests.Config).Equal)
 }
 
 // isManifest says whether a name is read: *.yaml, *.yml and *.json, but not hidden files nor what editors leave beside

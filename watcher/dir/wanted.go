@@ -85,7 +85,7 @@ func (w wanted) same(v wanted) bool {
 }
 
 // bind gives the pods the data of what stands beside them.
-func bind(claims map[id]claim) []*manifests.Pod {
+func bind(claims map[id]claim) ([]*manifests.Pod, []*manifests.Config) {
 	var pods []*manifests.Pod
 	var configs []*manifests.Config
 	for _, k := range sortedKeys(claims) {
@@ -95,7 +95,7 @@ func bind(claims map[id]claim) []*manifests.Pod {
 			pods = append(pods, c.pod)
 		}
 	}
-	return manifests.Bind(pods, configs)
+	return manifests.Bind(pods, configs), configs
 }
 
 // keepPointers replaces each pod by that of an earlier snapshot when the two are the same, so that pointers tell whether
