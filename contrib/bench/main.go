@@ -80,7 +80,7 @@ func run(s settings) error {
 func build(dir string) error {
 	for name, pkg := range map[string]string{
 		"agent": "edgepod.dev/agent", "stamp": "edgepod.dev/agent/contrib/bench/stamp",
-		"containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+		"containerd-shim-runc-v2": "edgepod.dev/agent/contrib/containerd-shim-runc-v2",
 	} {
 		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

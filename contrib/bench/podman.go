@@ -22,6 +22,7 @@ func (b *bench) podman() {
 	}
 	b.Cleanup(func() { _ = os.RemoveAll(dir) })
 	b.limits(dir)
+	b.volatile("/run/containers", "/run/libpod", "/run/runc", "/run/netns")
 	b.run("load", "-i", filepath.Join(b.dir, "stamp.tar"))
 	b.Cleanup(func() {
 		b.run("rmi", "-f", stampImage)
@@ -55,6 +56,19 @@ func (b *bench) podman() {
 	}
 	b.times(rowRestart, restarts)
 	b.podmanIdle(dir)
+}
+
+// volatile puts a tmpfs on directories, as /run is one on a real machine and as the agent's state directory is one here.
+func (b *bench) volatile(dirs ...string) {
+	for _, d := range dirs {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			b.Fatalf("creating a directory: %v", err)
+		}
+		if err := unix.Mount("tmpfs", d, "tmpfs", 0, "mode=755"); err != nil {
+			b.Fatalf("mounting a tmpfs on %s: %v", d, err)
+		}
+		b.Cleanup(func() { _ = unix.Unmount(d, unix.MNT_DETACH) })
+	}
 }
 
 // limits keeps podman within our own limits: it asks for more files and processes than a machine without

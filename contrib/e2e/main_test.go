@@ -65,7 +65,7 @@ func build(dir string) error {
 	built.bin = dir
 	for name, pkg := range map[string]string{
 		"agent":                   "edgepod.dev/agent",
-		"containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+		"containerd-shim-runc-v2": "edgepod.dev/agent/contrib/containerd-shim-runc-v2",
 		"demo":                    "edgepod.dev/agent/contrib/demo",
 		"mkimage":                 "edgepod.dev/agent/contrib/cmd/mkimage",
 	} {

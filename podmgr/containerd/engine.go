@@ -174,7 +174,7 @@ func findShim(given string) (string, error) {
 		given = filepath.Join(filepath.Dir(self), "containerd-shim-runc-v2")
 	}
 	if _, err := os.Stat(given); err != nil {
-		return "", fmt.Errorf("finding the shim of the embedded containerd: %w (build it with `go build -o %s github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2`, or name it with --shim)", err, given)
+		return "", fmt.Errorf("finding the shim of the embedded containerd: %w (contrib/build makes it; install it there, or name it with --shim)", err)
 	}
 	return filepath.Abs(given)
 }

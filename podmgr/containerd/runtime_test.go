@@ -50,7 +50,7 @@ func newTestNode(t *testing.T) *testNode {
 		t.Fatal(err)
 	}
 	shim := filepath.Join(dir, "containerd-shim-runc-v2")
-	compile := exec.Command("go", "build", "-o", shim, "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2")
+	compile := exec.Command("go", "build", "-o", shim, "edgepod.dev/agent/contrib/containerd-shim-runc-v2")
 	if out, err := compile.CombinedOutput(); err != nil {
 		t.Fatalf("building the shim: %v\n%s", err, out)
 	}

@@ -90,23 +90,13 @@ func removeCgroups(root string) {
 	}
 }
 
-// Reboot loses power: Destroy, then the state directory is emptied (it is a tmpfs on a real machine) and the kernel
+// Reboot loses power: Destroy, with it the state directory, and the kernel
 // shows another boot ID. The boot ID belongs to the machine, so a test that reboots must not run beside others. Nothing
 // is started again.
 func (n *Node) Reboot() {
 	n.t.Helper()
 	n.Destroy()
-	if err := os.RemoveAll(n.State()); err != nil {
-		n.t.Fatalf("emptying the state directory: %v", err)
-	}
-	if n.Engine == External {
-		if err := os.RemoveAll(filepath.Join(n.Dir, "cd")); err != nil {
-			n.t.Fatalf("emptying containerd's state directory: %v", err)
-		}
-	}
-	if err := os.MkdirAll(n.State(), 0o755); err != nil {
-		n.t.Fatalf("creating the state directory: %v", err)
-	}
+	n.freshState()
 	const target = "/proc/sys/kernel/random/boot_id"
 	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
 	if err != nil {

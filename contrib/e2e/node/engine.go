@@ -13,7 +13,7 @@ import (
 // StartContainerd runs the machine's containerd for this node and returns when it answers.
 func (n *Node) StartContainerd() {
 	n.t.Helper()
-	dir := filepath.Join(n.Dir, "cd")
+	dir := n.containerdState()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		n.t.Fatalf("creating containerd's directory: %v", err)
 	}

@@ -73,11 +73,12 @@ func New(t T, o Options) *Node {
 	n.Subnet = fmt.Sprintf("10.%d.%d.", 190+id/250, id%250)
 	n.CIDR = n.Subnet + "0/24"
 	n.CgroupRoot = "/agent-e2e-" + strconv.FormatInt(id, 10)
-	for _, d := range []string{n.Manifests(), n.Images(), n.Certs(), n.Root(), n.State()} {
+	for _, d := range []string{n.Manifests(), n.Images(), n.Certs(), n.Root()} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatalf("creating the node's directories: %v", err)
 		}
 	}
+	n.freshState()
 	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), nil, 0o600); err != nil {
 		t.Fatalf("writing an empty configuration: %v", err)
 	}
@@ -100,8 +101,24 @@ func (n *Node) Manifests() string { return filepath.Join(n.Dir, "manifests") }
 // Root is the persistent directory of the agent.
 func (n *Node) Root() string { return filepath.Join(n.Dir, "root") }
 
-// State is the directory that a reboot empties.
+// State is the directory that a reboot empties, a tmpfs as /run is.
 func (n *Node) State() string { return filepath.Join(n.Dir, "run") }
+
+// containerdState is that of the external containerd, a tmpfs too.
+func (n *Node) containerdState() string { return filepath.Join(n.Dir, "cd") }
+
+// freshState makes the directories that live in memory.
+func (n *Node) freshState() {
+	n.t.Helper()
+	for _, d := range []string{n.State(), n.containerdState()} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			n.t.Fatalf("creating a state directory: %v", err)
+		}
+		if err := syscall.Mount("tmpfs", d, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
+			n.t.Fatalf("mounting a tmpfs on %s: %v", d, err)
+		}
+	}
+}
 
 // Logs is the directory of the pods' logs.
 func (n *Node) Logs() string { return filepath.Join(n.Dir, "logs") }
@@ -121,7 +138,7 @@ func (n *Node) AgentLog() string { return filepath.Join(n.Dir, "agent.log") }
 // ContainerdSocket is where the node's containerd listens, whichever engine it is.
 func (n *Node) ContainerdSocket() string {
 	if n.Engine == External {
-		return filepath.Join(n.Dir, "cd", "containerd.sock")
+		return filepath.Join(n.containerdState(), "containerd.sock")
 	}
 	return filepath.Join(n.State(), "containerd", "containerd.sock")
 }

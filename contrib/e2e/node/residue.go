@@ -51,7 +51,9 @@ func (n *Node) mounts() []string {
 	}
 	var out []string
 	for _, m := range infos {
-		out = append(out, m.FSType+" "+m.Mountpoint)
+		if m.Mountpoint != n.State() && m.Mountpoint != n.containerdState() {
+			out = append(out, m.FSType+" "+m.Mountpoint)
+		}
 	}
 	return out
 }
