@@ -27,7 +27,7 @@ const (
 	first = "0.1"
 
 	noMeaning = "accepted; no meaning on a single node"
-	ownDNS    = "Default, None; ClusterFirst and ClusterFirstWithHostNet mean Default"
+	ownDNS    = "ClusterFirst and ClusterFirstWithHostNet mean Default on a node without cluster DNS"
 )
 
 // Fields returns the table in the order in which people read a manifest.
@@ -63,6 +63,9 @@ func podFields() []Field {
 		{Path: "spec.hostIPC", Since: first},
 		{Path: "spec.shareProcessNamespace", Since: first},
 		{Path: "spec.hostname", Since: first},
+		{Path: "spec.subdomain", Since: next, Note: "in /etc/hosts; nothing answers for it in DNS without a cluster"},
+		{Path: "spec.setHostnameAsFQDN", Since: next},
+		{Path: "spec.hostnameOverride", Since: next},
 		{Path: "spec.hostAliases", Since: first},
 		{Path: "spec.dnsPolicy", Since: first, Note: ownDNS},
 		{Path: "spec.dnsConfig", Since: first},

@@ -25,6 +25,8 @@ type memory struct {
 	recalled map[types.UID]recalled
 	// shown is the pod whose data the mounted volumes show; nil: not known.
 	shown *manifests.Pod
+	// noted are the notes of which events were made.
+	noted map[Note]bool
 }
 
 // recalled is what is known of a pod of which something is left.

@@ -13,6 +13,17 @@ type Observed struct {
 	Containers []Container // every instance, sorted by UID, name, attempt
 	// Remains lists each UID of which a directory, cgroup or lease exists, with or without containers.
 	Remains []types.UID
+	// Notes are warnings about the pods as they are, for their events.
+	Notes []Note
+}
+
+// Note is something that a person should know about a pod that goes on nevertheless. The worker makes an event of each new
+// one.
+type Note struct {
+	UID       types.UID
+	Container string // empty: the pod itself
+	Reason    string // the kubelet's, such as DNSConfigForming
+	Message   string
 }
 
 // Sandbox is the holder of a pod's namespaces.

@@ -32,6 +32,24 @@ func (w *worker) announce(s *step, told bool) {
 	}
 }
 
+// recordNotes makes an event of each note of the wanted pod that is new, and forgets those that are gone.
+func (w *worker) recordNotes() {
+	if len(w.have.Notes) == 0 && len(w.mem.noted) == 0 {
+		return
+	}
+	noted := map[Note]bool{}
+	for _, n := range w.have.Notes {
+		if n.UID != w.want.uid() || noted[n] {
+			continue
+		}
+		noted[n] = true
+		if !w.mem.noted[n] {
+			w.record(n.Container, warning, n.Reason, "%s", n.Message)
+		}
+	}
+	w.mem.noted = noted
+}
+
 // killing is the kubelet's message for an instance that is told to end.
 func (w *worker) killing(s *step) string {
 	c := w.have.container(s.target)

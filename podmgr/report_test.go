@@ -99,3 +99,21 @@ func TestASlowPullIsAnnouncedWhileItGoesOn(t *testing.T) {
 		}
 	})
 }
+
+func TestANoteBecomesOneEventUntilItComesAgain(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
+		w.after(5 * time.Second)
+		dns := podmgr.Note{UID: "v1", Reason: "DNSConfigForming", Message: "cut"}
+		env := podmgr.Note{UID: "v1", Container: "a", Reason: "InvalidEnvironmentVariableNames", Message: "1x"}
+		other := podmgr.Note{UID: "v0", Reason: "DNSConfigForming", Message: "of another pod"}
+		for _, notes := range [][]podmgr.Note{{dns, other}, {dns, env}, {dns, env}, {env}, {dns}} {
+			w.rt.SetNotes(web, notes...)
+			w.after(time.Second)
+		}
+		want := []string{"Warning a InvalidEnvironmentVariableNames×1 1x", "Warning  DNSConfigForming×2 cut"}
+		if d := cmp.Diff(want, w.events(web)[4:]); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	})
+}

@@ -140,6 +140,7 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 	}
 	now := time.Now()
 	w.have = have
+	w.recordNotes()
 	w.mem.wants(w.want)
 	w.mem.sees(&w.have, now)
 	if err := w.recall(ctx, now); err != nil {

@@ -49,6 +49,13 @@ type Config struct {
 	Bridge     string // name of the bridge in the agent's own CNI configuration
 	PodCIDR    string
 
+	// ClusterDNS are the servers of pods with dnsPolicy ClusterFirst, ClusterDomain what they search in, such as
+	// cluster.local. Without servers ClusterFirst means Default.
+	ClusterDNS    []string
+	ClusterDomain string
+	// ResolvConf is the node's resolv.conf for pods; empty: /etc/resolv.conf, or what systemd-resolved has behind it.
+	ResolvConf string
+
 	RegistryConfig []string // certs.d directories, first match wins
 	NodeName       string
 	PodPidsLimit   int64 // most processes of one pod; 0: no limit
@@ -75,6 +82,7 @@ type Runtime struct {
 	logs        *logPump
 	index       *index
 	exits       *exits
+	notes       *notes
 
 	// slots bounds how many sandboxes and containers are made at once: more than the cores can carry only makes all late.
 	slots chan struct{}
@@ -115,7 +123,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits()}
+	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits(), notes: newNotes()}
 	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
 	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))
 	if err := r.open(run); err != nil {

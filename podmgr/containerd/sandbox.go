@@ -27,10 +27,7 @@ const shmSize = 64 << 20
 
 // namespacesWanted says which namespaces the pod has of its own, instead of the node's.
 func namespacesWanted(p *v1.Pod) wantedNamespaces {
-	return wantedNamespaces{
-		net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork,
-		hostname: hostname(p),
-	}
+	return wantedNamespaces{net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork}
 }
 
 // EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; containers can be made when
@@ -164,12 +161,17 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 			return err
 		}
 	}
+	names, err := r.names(p.Object)
+	if err != nil {
+		return err
+	}
 	own := namespacesWanted(p.Object)
+	own.hostname = names.kernel
 	if err := own.pin(dir); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "hosts")); err != nil {
-		if err := writePodFiles(p, dir, nil, r.cfg.NodeName); err != nil {
+		if err := r.writePodFiles(p, dir, nil); err != nil {
 			return err // the address comes into them when it is known
 		}
 	}
@@ -190,7 +192,7 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 			}
 			ips = n.IPs
 		}
-		return writePodFiles(p, dir, ips, r.cfg.NodeName)
+		return r.writePodFiles(p, dir, ips)
 	})
 	return group.Wait()
 }
@@ -360,6 +362,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 	}
 	r.pauses.forget(id)
 	r.volumes.Delete(uid)
+	r.notes.forget(uid)
 	r.index.removeUID(k, uid)
 	return nil
 }

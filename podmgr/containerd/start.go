@@ -146,16 +146,17 @@ func (x *starting) prepare(ctx context.Context) error {
 		}
 	}
 	x.who = who
+	names, err := r.names(p)
+	if err != nil {
+		return err
+	}
 	q := podmgr.QOSClass(p)
 	x.view = sandboxView{
-		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: hostname(p),
+		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: names.kernel,
 		own:      namespacesWanted(p),
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
 		oomScore: oomScoreAdj(x.c, q, memoryCapacity(), r.limits),
 		seccomp:  ctrseccomp.IsEnabled(), unified: r.cgroups.unified,
-	}
-	if p.Spec.HostNetwork {
-		x.view.hostname = r.cfg.NodeName
 	}
 	if sharedPID(p) {
 		if err := r.bringing.await(ctx, x.pod.UID(), false); err != nil {

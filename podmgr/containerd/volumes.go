@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/volume"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
@@ -55,9 +56,11 @@ func (x *starting) resolveVolumes(ctx context.Context) error {
 	if facts.PodIPs, facts.HostIPs, err = x.addresses(ctx); err != nil {
 		return err
 	}
-	if x.view.env, _, err = manifests.Environment(x.pod, x.c, facts); err != nil {
+	var skipped []string
+	if x.view.env, skipped, err = manifests.Environment(x.pod, x.c, facts); err != nil {
 		return err
 	}
+	x.note(skipped)
 	for i := range x.c.VolumeMounts {
 		m := &x.c.VolumeMounts[i]
 		v := slices.IndexFunc(x.pod.Object.Spec.Volumes, func(v v1.Volume) bool { return v.Name == m.Name })
@@ -79,6 +82,18 @@ func (x *starting) resolveVolumes(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// reasonEnv is the kubelet's reason for a warning about keys of envFrom that are no names of variables.
+const reasonEnv = "InvalidEnvironmentVariableNames"
+
+// note tells of what was left out of the environment.
+func (x *starting) note(skipped []string) {
+	var found []podmgr.Note
+	for _, text := range skipped {
+		found = append(found, podmgr.Note{Container: x.c.Name, Reason: reasonEnv, Message: text})
+	}
+	x.r.notes.set(x.pod.UID(), x.c.Name, []string{reasonEnv}, found...)
 }
 
 // addresses are the pod's and the node's, for a container whose environment asks for them; the pod's are known when its

@@ -52,6 +52,7 @@ type pod struct {
 	containers []*container
 	remains    map[types.UID]bool
 	stored     map[types.UID]podmgr.Recalled
+	notes      []podmgr.Note
 	shown      map[types.UID]*manifests.Pod // what the volumes show
 	coming     chan struct{}                // closed when the EnsureSandbox that goes on ends; nil: none does
 }
@@ -233,6 +234,7 @@ func (r *Runtime) Now(k manifests.Key) podmgr.Observed {
 	if p == nil {
 		return o
 	}
+	o.Notes = slices.Clone(p.notes)
 	for _, s := range p.sandboxes {
 		c := *s
 		c.IPs = slices.Clone(s.IPs)

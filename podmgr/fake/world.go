@@ -136,6 +136,14 @@ func (r *Runtime) Put(k manifests.Key, o podmgr.Observed) {
 	}
 }
 
+// SetNotes has Observe tell these of a pod from now on.
+func (r *Runtime) SetNotes(k manifests.Key, notes ...podmgr.Note) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pod(k).notes = notes
+	r.changed(k)
+}
+
 // AddImage makes an image present; RemoveImage undoes that.
 func (r *Runtime) AddImage(ref, digest string) {
 	r.mu.Lock()
