@@ -11,9 +11,14 @@ import (
 	"edgepod.dev/agent/contrib/e2e/node"
 )
 
-// agent measures the agent on one engine.
-func (b *bench) agent(engine node.Engine) {
-	n := node.New(b, node.Options{Engine: engine, Bin: b.dir, Archives: []string{filepath.Join(b.dir, "stamp.tar")}})
+// agent measures the agent in bin on one engine.
+func (b *bench) agent(engine node.Engine, bin string, args ...string) {
+	program, err := os.Stat(filepath.Join(bin, "agent"))
+	if err != nil {
+		b.Fatalf("looking at the program: %v", err)
+	}
+	b.text(rowSize, "%.1f MB", float64(program.Size())/1e6)
+	n := node.New(b, node.Options{Engine: engine, Bin: bin, Args: args, Archives: []string{filepath.Join(b.dir, "stamp.tar")}})
 	n.Start()
 	out := b.out(n)
 	b.emptyMemory(n)

@@ -27,6 +27,7 @@ type settings struct {
 	bursts int           // samples of dropping 30 pods at once
 	idle   time.Duration // how long idleness is watched
 	only   string        // which columns
+	before string        // directory of an earlier build
 	dir    string        // binaries and archives
 }
 
@@ -35,7 +36,8 @@ func main() {
 	flag.IntVar(&s.n, "n", 10, "samples of each time; the median is shown")
 	flag.IntVar(&s.bursts, "bursts", 10, "samples of 30 pods at once")
 	flag.DurationVar(&s.idle, "idle", time.Minute, "how long idle CPU and disk writes are watched")
-	flag.StringVar(&s.only, "only", "embedded,external,podman", "the columns to measure")
+	flag.StringVar(&s.only, "only", "embedded,bare,external,podman", "the columns to measure; bare is embedded without cAdvisor, before that of -before, nokube that without API-server mode")
+	flag.StringVar(&s.before, "before", "", "the directory of an earlier build, with agent and shim, for the column before")
 	flag.Parse()
 	if err := run(s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -53,7 +55,7 @@ func run(s settings) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	s.dir = dir
-	if err := build(dir); err != nil {
+	if err := build(dir, strings.Contains(s.only, "nokube")); err != nil {
 		return err
 	}
 	t := newTable()
@@ -62,7 +64,13 @@ func run(s settings) error {
 		fmt.Fprintf(os.Stderr, "== %s\n", column)
 		switch column {
 		case string(node.Embedded), string(node.External):
-			err = guard(b, func() { b.agent(node.Engine(column)) })
+			err = guard(b, func() { b.agent(node.Engine(column), dir) })
+		case "bare":
+			err = guard(b, func() { b.agent(node.Embedded, dir, "--housekeeping-interval", "0") })
+		case "before":
+			err = guard(b, func() { b.agent(node.Embedded, s.before) })
+		case "nokube":
+			err = guard(b, func() { b.agent(node.Embedded, filepath.Join(dir, "nokube")) })
 		case "podman":
 			err = guard(b, b.podman)
 		default:
@@ -77,12 +85,18 @@ func run(s settings) error {
 	return nil
 }
 
-func build(dir string) error {
-	for name, pkg := range map[string]string{
+// build makes the programs and the image in dir, and in its subdirectory nokube those without API-server mode.
+func build(dir string, nokube bool) error {
+	targets := map[string]string{
 		"agent": "edgepod.dev/agent", "stamp": "edgepod.dev/agent/contrib/bench/stamp",
 		"containerd-shim-runc-v2": "edgepod.dev/agent/contrib/containerd-shim-runc-v2",
-	} {
-		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name), pkg)
+	}
+	if nokube {
+		targets["nokube/agent"] = targets["agent"]
+		targets["nokube/containerd-shim-runc-v2"] = targets["containerd-shim-runc-v2"]
+	}
+	for name, pkg := range targets {
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", tagsOf(name), "-o", filepath.Join(dir, name), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", name, err, out)
@@ -172,3 +186,11 @@ func (b *bench) Failed() bool { return b.failed }
 
 // Cleanup runs f at the end, last first.
 func (b *bench) Cleanup(f func()) { b.cleanups = append(b.cleanups, f) }
+
+// tagsOf are the build tags of a target: its directory.
+func tagsOf(target string) string {
+	if dir := filepath.Dir(target); dir != "." {
+		return dir
+	}
+	return ""
+}
