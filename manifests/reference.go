@@ -18,6 +18,19 @@ type Reference struct {
 	Field string
 }
 
+// Containers are all containers of a pod: init containers, main containers, ephemeral containers.
+func Containers(p *v1.Pod) (all []*v1.Container) {
+	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			all = append(all, &list[i])
+		}
+	}
+	for i := range p.Spec.EphemeralContainers {
+		all = append(all, (*v1.Container)(&p.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return all
+}
+
 // References lists what a pod names, in the order of the document.
 func References(p *v1.Pod) []Reference {
 	r := referrer{}
@@ -26,6 +39,10 @@ func References(p *v1.Pod) []Reference {
 	}
 	for i := range p.Spec.Containers {
 		r.container(&p.Spec.Containers[i], fmt.Sprintf("spec.containers[%d]", i))
+	}
+	for i := range p.Spec.EphemeralContainers {
+		c := &p.Spec.EphemeralContainers[i].EphemeralContainerCommon
+		r.container((*v1.Container)(c), fmt.Sprintf("spec.ephemeralContainers[%d]", i))
 	}
 	for i := range p.Spec.Volumes {
 		r.volume(&p.Spec.Volumes[i].VolumeSource, fmt.Sprintf("spec.volumes[%d]", i))

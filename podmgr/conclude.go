@@ -49,6 +49,11 @@ func (f *facts) closeStates(s *v1.PodStatus) {
 	for i := range s.InitContainerStatuses[:reached+1] {
 		closeState(&s.InitContainerStatuses[i])
 	}
+	for i := range s.EphemeralContainerStatuses {
+		if c := &s.EphemeralContainerStatuses[i]; began(c) {
+			closeState(c)
+		}
+	}
 	if !initialized {
 		return
 	}
@@ -75,7 +80,7 @@ func (f *facts) shown(name string) *v1.ContainerStatus {
 	if f.prev == nil {
 		return nil
 	}
-	for _, list := range [][]v1.ContainerStatus{f.prev.InitContainerStatuses, f.prev.ContainerStatuses} {
+	for _, list := range [][]v1.ContainerStatus{f.prev.InitContainerStatuses, f.prev.ContainerStatuses, f.prev.EphemeralContainerStatuses} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]

@@ -48,6 +48,9 @@ func (l *life) triggers(c *Container) bool {
 
 // past says whether the pod has begun anew since an instance was made.
 func (l *life) past(c *Container) bool {
+	if _, r := named(l.pod, c.Name); r == ephemeralRole {
+		return false
+	}
 	return l.mem.mark(c).Ended == EndedForRestart || !l.anew.IsZero() && (c.Created.Before(l.anew) || l.triggers(c))
 }
 

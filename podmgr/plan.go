@@ -189,6 +189,9 @@ func graceOf(probe *v1.Probe, c *Container) time.Duration {
 
 // containers starts what is due: the init containers one after the other, then the main containers together.
 func (p *planner) containers(alone bool) {
+	for i := range p.pod.Spec.EphemeralContainers {
+		p.container(ephemeral(p.pod, i), ephemeralRole, alone) // first: they help when an init container does not succeed
+	}
 	initialized, reached := p.initialized(), p.reached()
 	for i := range p.pod.Spec.InitContainers {
 		spec := &p.pod.Spec.InitContainers[i]

@@ -32,6 +32,8 @@ type next struct {
 func (l *life) nextStart(spec *v1.Container, r role, last *Container) next {
 	ran := l.mem.ran[spec.Name] // counts on even when someone else removed the last instance
 	switch {
+	case r == ephemeralRole && (ran > 0 || last != nil && last.State != Created):
+		return next{} // it runs once
 	case last == nil:
 		return next{needed: true, attempt: ran}
 	case last.State == Running:

@@ -13,10 +13,16 @@ const (
 	// sidecarRole is an init container with restartPolicy Always: the next one begins when it has started, and it ends
 	// after the main containers.
 	sidecarRole
+	// ephemeralRole is a container of spec.ephemeralContainers, added to a pod that runs: it is started once, beside all
+	// others, and changes nothing of how the pod is.
+	ephemeralRole
 )
 
-// size is how many containers a pod has, init containers included.
+// size is how many containers a pod has, init containers included, ephemeral ones not.
 func size(pod *v1.Pod) int { return len(pod.Spec.InitContainers) + len(pod.Spec.Containers) }
+
+// sizeAll is size with the ephemeral containers, which come last.
+func sizeAll(pod *v1.Pod) int { return size(pod) + len(pod.Spec.EphemeralContainers) }
 
 // nth is the container with index i in the order in which they are started.
 func nth(pod *v1.Pod, i int) (*v1.Container, role) {
@@ -24,7 +30,22 @@ func nth(pod *v1.Pod, i int) (*v1.Container, role) {
 	if i < len(inits) {
 		return &inits[i], initKind(&inits[i])
 	}
-	return &pod.Spec.Containers[i-len(inits)], mainRole
+	i -= len(inits)
+	if i < len(pod.Spec.Containers) {
+		return &pod.Spec.Containers[i], mainRole
+	}
+	return ephemeral(pod, i-len(pod.Spec.Containers)), ephemeralRole
+}
+
+// ephemeral is an ephemeral container as a container: it has the same fields.
+func ephemeral(pod *v1.Pod, i int) *v1.Container {
+	return (*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+}
+
+// Spec is the container of that name among all that a pod has, ephemeral ones included; nil when it has none.
+func Spec(pod *v1.Pod, name string) *v1.Container {
+	c, _ := named(pod, name)
+	return c
 }
 
 // initKind tells a sidecar from an init container that ends.
@@ -37,7 +58,7 @@ func initKind(c *v1.Container) role {
 
 // index is where a container of that name stands in the order of starts; -1: the pod has none.
 func index(pod *v1.Pod, name string) int {
-	for i := range size(pod) {
+	for i := range sizeAll(pod) {
 		if c, _ := nth(pod, i); c.Name == name {
 			return i
 		}

@@ -44,8 +44,9 @@ type Runtime interface {
 	// EnsureSandbox makes the pod's directories, cgroup, namespaces, network and pause exist, in place where parts of
 	// it do. It returns when containers may be started.
 	EnsureSandbox(ctx context.Context, p *manifests.Pod) error
-	// Start creates and starts one instance of a container of spec.initContainers or spec.containers; its image is here. It may be called while EnsureSandbox of
-	// the pod goes on: it prepares the container, then waits for the sandbox. When the sandbox cannot take the container
+	// Start creates and starts one instance of any container of the pod; its image is here. An ephemeral one with a
+	// target sees that container's processes; without a running target it fails. Start may be called while EnsureSandbox
+	// of the pod goes on: it prepares the container, then waits for the sandbox. When the sandbox cannot take the container
 	// it fails with ReasonNoSandbox, which is no failure of the container. Starting an attempt that already runs or has
 	// ended returns nil.
 	Start(ctx context.Context, p *manifests.Pod, s Instance) error

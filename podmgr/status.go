@@ -49,7 +49,14 @@ func status(f facts) v1.PodStatus {
 	for i := range f.pod.Spec.Containers {
 		s.ContainerStatuses = append(s.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i], mainRole))
 	}
-	slices.SortFunc(s.ContainerStatuses, func(a, b v1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) })
+	for i := range f.pod.Spec.EphemeralContainers {
+		c := f.containerStatus(ephemeral(f.pod, i), ephemeralRole)
+		c.Started, c.Ready = nil, false
+		s.EphemeralContainerStatuses = append(s.EphemeralContainerStatuses, c)
+	}
+	byName := func(a, b v1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.ContainerStatuses, byName)
+	slices.SortFunc(s.EphemeralContainerStatuses, byName)
 	s.Phase = f.phase(&s)
 	if t := f.life.began(); !t.IsZero() {
 		s.StartTime = &metav1.Time{Time: wall(t)}
@@ -126,7 +133,7 @@ func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 
 // statusWithout is the status of a container of which no instance exists.
 func (f *facts) statusWithout(spec *v1.Container, r role) v1.ContainerStatus {
-	if s := f.shown(spec.Name); s != nil && (f.going || final(f.pod.Status.Phase)) {
+	if s := f.shown(spec.Name); s != nil && (f.going || final(f.pod.Status.Phase) || r == ephemeralRole) {
 		return departed(*s)
 	}
 	s := v1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: new(false)}
@@ -180,7 +187,7 @@ func (f *facts) again(last *Container) bool {
 
 // due says whether it is a container's turn to be started; until then another one's failing image is not its concern.
 func (f *facts) due(spec *v1.Container, r role) bool {
-	if f.life.initialized() {
+	if r == ephemeralRole || f.life.initialized() {
 		return true
 	}
 	reached := f.life.reached()

@@ -151,7 +151,7 @@ func (w *worker) imageIsHere(s *step) {
 		return
 	}
 	l := lifeOf(w.want.pod.Object, &w.have, &w.mem, time.Now())
-	for i := range size(l.pod) {
+	for i := range sizeAll(l.pod) {
 		c, r := nth(l.pod, i)
 		if c.Image != s.target || PullPolicy(c.ImagePullPolicy) != s.policy {
 			continue

@@ -189,7 +189,10 @@ func (p *planner) turn(c *Container) bool {
 	}
 	for j := range p.have.Containers {
 		o := &p.have.Containers[j]
-		if o.UID == c.UID && o.State == Running && index(pod, o.Name) > i {
+		if o.UID != c.UID || o.State != Running {
+			continue
+		}
+		if after := index(pod, o.Name); after > i && after < size(pod) {
 			return false
 		}
 	}

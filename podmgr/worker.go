@@ -253,6 +253,9 @@ func (w *worker) restart() {
 		if last, _ := w.have.newest(uid, c.Name); c.UID != uid || c != last || c.State == Created {
 			continue
 		}
+		if _, r := named(w.want.pod.Object, c.Name); r == ephemeralRole {
+			continue
+		}
 		m := w.mem.mark(c)
 		m.Ended = EndedForRestart
 		w.mem.setMark(c, m)

@@ -183,6 +183,17 @@ func (n *testNode) suite(t *testing.T) {
 		}
 		return runtimetest.Subject{
 			Runtime: current, Image: testImage, Missing: "127.0.0.1:1/nothing:1", Command: busyboxCommand,
+			Processes: func(t *testing.T, id string) string {
+				st, err := current.task(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", st.pid))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return ns
+			},
 			Reopen: func(t *testing.T) podmgr.Runtime {
 				current.Close()
 				current = n.open(t)

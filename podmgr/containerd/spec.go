@@ -26,6 +26,7 @@ type sandboxView struct {
 	group       string // of shims
 	hostname    string
 	pausePID    uint32 // only with a shared PID namespace
+	targetPID   uint32 // only of an ephemeral container with a target: it joins that container's PID namespace
 	cgroup      string // the container's cgroupsPath
 	own         wantedNamespaces
 	oomScore    int
@@ -163,6 +164,8 @@ func namespacesOf(p *v1.Pod, sb sandboxView) []specs.LinuxNamespace {
 	case p.Spec.HostPID:
 	case sharedPID(p):
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", sb.pausePID)})
+	case sb.targetPID != 0:
+		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", sb.targetPID)})
 	default:
 		ns = append(ns, specs.LinuxNamespace{Type: specs.PIDNamespace})
 	}

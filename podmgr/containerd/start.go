@@ -23,7 +23,7 @@ const startedFile = "started"
 
 // Start implements podmgr.Runtime.
 func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance) error {
-	c := findContainer(p.Object, s.Container)
+	c := podmgr.Spec(p.Object, s.Container)
 	if c == nil {
 		return fmt.Errorf("starting container %q: pod %s has none of that name", s.Container, p.Key())
 	}
@@ -80,17 +80,6 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 // runtime refuses is the container's, and the shim says so.
 func engineFault(err error) bool {
 	return !strings.Contains(err.Error(), "OCI runtime")
-}
-
-func findContainer(p *v1.Pod, name string) *v1.Container {
-	for _, list := range [][]v1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for i := range list {
-			if list[i].Name == name {
-				return &list[i]
-			}
-		}
-	}
-	return nil
 }
 
 // alreadyStarted says whether the instance runs or has ended. One whose start was cut off is cleared for a new start.
@@ -167,6 +156,9 @@ func (x *starting) prepare(ctx context.Context) error {
 			return err
 		}
 		x.view.pausePID = st
+	}
+	if x.view.targetPID, err = x.target(ctx); err != nil {
+		return err
 	}
 	return x.resolveVolumes(ctx)
 }

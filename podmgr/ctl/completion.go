@@ -229,5 +229,8 @@ func (w walked) containers(ctx context.Context, c *Client) (out []string) {
 	for _, k := range slices.Concat(p.Spec.Containers, p.Spec.InitContainers) {
 		out = append(out, k.Name)
 	}
+	for i := range p.Spec.EphemeralContainers {
+		out = append(out, p.Spec.EphemeralContainers[i].Name)
+	}
 	return out
 }

@@ -48,6 +48,11 @@ func DescribePod(ctx context.Context, c *Client, s Streams, namespace, name stri
 	d.problems(problems, true)
 	d.containers("Init Containers", p.Spec.InitContainers, p.Status.InitContainerStatuses)
 	d.containers("Containers", p.Spec.Containers, p.Status.ContainerStatuses)
+	var debug []v1.Container
+	for i := range p.Spec.EphemeralContainers {
+		debug = append(debug, v1.Container(p.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	d.containers("Ephemeral Containers", debug, p.Status.EphemeralContainerStatuses)
 	d.conditions(p.Status.Conditions)
 	d.volumes(p.Spec.Volumes)
 	d.line(0, "QoS Class:\t%s", orNone(string(p.Status.QOSClass)))

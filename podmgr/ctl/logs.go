@@ -101,6 +101,9 @@ func (o *LogsOptions) containers(p *v1.Pod, w io.Writer) ([]string, error) {
 	for _, c := range p.Spec.InitContainers {
 		all = append(all, c.Name)
 	}
+	for i := range p.Spec.EphemeralContainers {
+		all = append(all, p.Spec.EphemeralContainers[i].Name)
+	}
 	switch name := p.Annotations[defaultContainer]; {
 	case o.AllContainers:
 		return slices.Concat(all[len(main):], main), nil

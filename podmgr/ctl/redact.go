@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"edgepod.dev/agent/manifests"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -61,18 +62,16 @@ const minSecret = 6
 
 // pod takes the values of a pod's environment that have a secret's name, and remembers them.
 func (r *redactor) pod(p *v1.Pod) {
-	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range list {
-			for j := range list[i].Env {
-				e := &list[i].Env[j]
-				if e.Value == "" || !secretName.MatchString(e.Name) {
-					continue
-				}
-				if len(e.Value) >= minSecret && !slices.Contains(r.values, e.Value) {
-					r.values = append(r.values, e.Value)
-				}
-				e.Value = redacted
+	for _, c := range manifests.Containers(p) {
+		for j := range c.Env {
+			e := &c.Env[j]
+			if e.Value == "" || !secretName.MatchString(e.Name) {
+				continue
 			}
+			if len(e.Value) >= minSecret && !slices.Contains(r.values, e.Value) {
+				r.values = append(r.values, e.Value)
+			}
+			e.Value = redacted
 		}
 	}
 	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) })

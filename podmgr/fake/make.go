@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Pull implements podmgr.Runtime.
@@ -156,6 +158,11 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 		return nil, &podmgr.ReasonError{Reason: podmgr.ReasonNoSandbox, Err: errors.New("the sandbox is not ready")}
 	}
 	spec := specOf(p, s.Container)
+	if target := targetOf(p, s.Container); target != "" && !have.runs(c.UID, target) {
+		return nil, &podmgr.ReasonError{
+			Reason: "CreateContainerConfigError", Err: fmt.Errorf("unable to find target container %q", target),
+		}
+	}
 	digest, here := r.images[spec.Image]
 	if !here {
 		return nil, &podmgr.ReasonError{Reason: "CreateContainerError", Err: fmt.Errorf("image %q is not here", spec.Image)}
@@ -214,12 +221,25 @@ func (p *pod) keep(of *manifests.Pod) {
 }
 
 func specOf(p *manifests.Pod, container string) *v1.Container {
-	for _, list := range [][]v1.Container{p.Object.Spec.InitContainers, p.Object.Spec.Containers} {
-		for i := range list {
-			if list[i].Name == container {
-				return &list[i]
-			}
-		}
+	if c := podmgr.Spec(p.Object, container); c != nil {
+		return c
 	}
 	return &v1.Container{Name: container}
+}
+
+// targetOf is the container that an ephemeral container targets; empty: none.
+func targetOf(p *manifests.Pod, container string) string {
+	for i := range p.Object.Spec.EphemeralContainers {
+		if c := &p.Object.Spec.EphemeralContainers[i]; c.Name == container {
+			return c.TargetContainerName
+		}
+	}
+	return ""
+}
+
+// runs says whether a container runs. The caller holds mu.
+func (p *pod) runs(uid types.UID, name string) bool {
+	return slices.ContainsFunc(p.containers, func(c *container) bool {
+		return c.UID == uid && c.Name == name && c.State == podmgr.Running
+	})
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"github.com/google/go-cmp/cmp"
+	v1 "k8s.io/api/core/v1"
 )
 
 func (s *suite) exec() {
@@ -39,6 +41,44 @@ func (s *suite) execCancelled() {
 	}
 	if c := s.instance(p, "a", 0); c.State != podmgr.Running {
 		s.t.Errorf("giving the command up left %+v", c)
+	}
+}
+
+func (s *suite) ephemeral() {
+	p := s.pod("ephemeral", Program{Kind: Loop}, Program{Kind: Loop})
+	s.up(p)
+	p = &manifests.Pod{Object: p.Object.DeepCopy(), Origin: p.Origin}
+	for name, target := range map[string]string{"alone": "", "beside": "b", "lost": "nowhere"} {
+		p.Object.Spec.EphemeralContainers = append(p.Object.Spec.EphemeralContainers, v1.EphemeralContainer{
+			TargetContainerName: target,
+			EphemeralContainerCommon: v1.EphemeralContainerCommon{
+				Name: name, Image: s.Image, Command: s.Command(Program{Kind: Loop}), ImagePullPolicy: v1.PullIfNotPresent,
+			},
+		})
+	}
+	s.must(s.Runtime.Start(s.ctx, p, podmgr.Instance{Container: "alone"}))
+	s.must(s.Runtime.Start(s.ctx, p, podmgr.Instance{Container: "beside"}))
+	err := s.Runtime.Start(s.ctx, p, podmgr.Instance{Container: "lost"})
+	if reason := (*podmgr.ReasonError)(nil); !errors.As(err, &reason) || reason.Reason != "CreateContainerConfigError" {
+		s.t.Errorf("an ephemeral container whose target does not exist starts with %v", err)
+	}
+	seen := map[string]string{}
+	for _, name := range []string{"a", "b", "alone", "beside"} {
+		c := s.instance(p, name, 0)
+		if c.State != podmgr.Running {
+			s.t.Errorf("container %s is %+v", name, c)
+		}
+		if s.Processes != nil {
+			seen[name] = s.Processes(s.t, c.ID)
+		}
+	}
+	if s.Processes != nil && (seen["beside"] != seen["b"] || seen["alone"] == seen["a"] || seen["a"] == seen["b"]) {
+		s.t.Errorf("the PID namespaces are %v", seen)
+	}
+	// Its end does not end the target, and it can be ended without it.
+	s.must(s.Runtime.Stop(s.ctx, s.instance(p, "beside", 0).ID, s.Patience))
+	if c := s.instance(p, "b", 0); c.State != podmgr.Running {
+		s.t.Errorf("the target is %+v", c)
 	}
 }
 

@@ -31,6 +31,8 @@ type Subject struct {
 	Command func(Program) []string
 	// HostNetwork makes the pods use the host's network, for a place where no other can be had.
 	HostNetwork bool
+	// Processes names the PID namespace of what runs in a container; nil for a runtime without processes.
+	Processes func(t *testing.T, id string) string
 	// Patience is how long anything may take; 0 means 30 s.
 	Patience time.Duration
 }
@@ -81,6 +83,7 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"pods do not disturb each other", (*suite).manyPods},
 		{"a command in a container ends with its code", (*suite).exec},
 		{"a command that is given up is over", (*suite).execCancelled},
+		{"an ephemeral container sees the processes of its target", (*suite).ephemeral},
 		{"a mark is kept with its instance", (*suite).mark},
 		{"a pod is recalled until it is forgotten", (*suite).recall},
 		{"instances and their sandbox are of one life", (*suite).life},

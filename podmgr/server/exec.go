@@ -53,7 +53,7 @@ func (s *Server) running(r *http.Request) (target, error) {
 		return t, err
 	}
 	t.key, t.entry = e.Key, e
-	if !hasContainer(e.Pod.Object.Spec, t.container) {
+	if podmgr.Spec(e.Pod.Object, t.container) == nil {
 		return t, notFound(fmt.Sprintf("container %s is not valid for pod %s", t.container, t.key.Name))
 	}
 	c := statusOf(e, t.container)

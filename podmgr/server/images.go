@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"github.com/distribution/reference"
 )
@@ -161,7 +162,7 @@ func (s *Server) userOf(images []string) *podmgr.Entry {
 		if e.Pod == nil || !e.Deleted.IsZero() {
 			continue
 		}
-		for _, c := range slices.Concat(e.Pod.Object.Spec.InitContainers, e.Pod.Object.Spec.Containers) {
+		for _, c := range manifests.Containers(e.Pod.Object) {
 			if slices.Contains(images, normal(c.Image)) {
 				return e
 			}

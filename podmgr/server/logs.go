@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -82,7 +81,9 @@ func (s *Server) runs(k manifests.Key, p *manifests.Pod, container string, attem
 }
 
 func statusOf(e *podmgr.Entry, container string) *v1.ContainerStatus {
-	for _, list := range [][]v1.ContainerStatus{e.Status.ContainerStatuses, e.Status.InitContainerStatuses} {
+	for _, list := range [][]v1.ContainerStatus{
+		e.Status.ContainerStatuses, e.Status.InitContainerStatuses, e.Status.EphemeralContainerStatuses,
+	} {
 		for i := range list {
 			if list[i].Name == container {
 				return &list[i]
@@ -102,9 +103,7 @@ func endedLast(c *v1.ContainerStatus) bool {
 // attemptOf says which instance's log is asked for. As with the kubelet, a container that waits after a crash shows the
 // instance that crashed, as the current and as the previous one.
 func attemptOf(e *podmgr.Entry, container string, previous bool) (int, error) {
-	named := func(c v1.Container) bool { return c.Name == container }
-	spec := e.Pod.Object.Spec
-	if !slices.ContainsFunc(spec.Containers, named) && !slices.ContainsFunc(spec.InitContainers, named) {
+	if podmgr.Spec(e.Pod.Object, container) == nil {
 		return 0, notFound(fmt.Sprintf("container %s is not valid for pod %s", container, e.Key.Name))
 	}
 	c := statusOf(e, container)

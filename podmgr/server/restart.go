@@ -3,10 +3,8 @@ package server
 import (
 	"fmt"
 	"net/http"
-	"slices"
 
 	"edgepod.dev/agent/manifests"
-	v1 "k8s.io/api/core/v1"
 )
 
 // restart ends the containers of a pod so that they are started again.
@@ -27,9 +25,4 @@ func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
 	}
 	s.audit(r, k, "").Msg("restarting")
 	w.WriteHeader(http.StatusAccepted)
-}
-
-func hasContainer(spec v1.PodSpec, name string) bool {
-	named := func(c v1.Container) bool { return c.Name == name }
-	return slices.ContainsFunc(spec.Containers, named) || slices.ContainsFunc(spec.InitContainers, named)
 }
