@@ -1,0 +1,332 @@
+package pods
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"edgepod.dev/agent/manifests"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Annotations of mirror pods and of pods of files (pkg/kubelet/types).
+const (
+	annotationMirror = "kubernetes.io/config.mirror"
+	annotationHash   = "kubernetes.io/config.hash"
+)
+
+// wanted is what the source knows of one pod. Owner: the goroutine of Run.
+type wanted struct {
+	// api is the pod as the API server had it when it last differed in something that matters to a node.
+	api *v1.Pod
+	// decided says that the pod was admitted, refused, or found to be over; run that it is part of the snapshot.
+	decided, run bool
+	// pod is as it was sent last; nil before.
+	pod *manifests.Pod
+}
+
+// run is one Run of the source.
+type run struct {
+	*Pods
+	begun  time.Time
+	known  map[types.UID]*wanted
+	stored bool // pods of an earlier agent are known
+	sent   *manifests.Snapshot
+}
+
+// Run sends the whole set of pods whenever it differs, until ctx ends. The first one is a whole list of the API server, or
+// what an earlier agent kept when the API server cannot be reached.
+func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	defer func() {
+		cancel()
+		group.Wait()
+		p.objects.watch(ctx, nil)
+		p.tokens.want(ctx, nil)
+		p.claims.want(ctx, nil)
+		p.objects.group.Wait()
+		p.tokens.group.Wait()
+		p.claims.group.Wait()
+	}()
+	r := &run{Pods: p, begun: time.Now(), known: map[types.UID]*wanted{}}
+	r.stored = p.load()
+	doubts := newPoke()
+	group.Go(func() { p.follow(ctx) })
+	group.Go(func() { p.services.run(ctx) })
+	group.Go(func() { p.confirm(ctx, doubts) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.source:
+		case <-timer.C:
+		}
+		doubts.now()
+		snapshot, wait := r.step(ctx, time.Now())
+		timer.Reset(wait)
+		if snapshot == nil {
+			continue
+		}
+		if r.sent == nil || !slices.Equal(r.sent.Pods, snapshot.Pods) {
+			select {
+			case out <- *snapshot:
+			case <-ctx.Done():
+				return nil
+			}
+			r.sent = snapshot
+			p.reports.now()
+			p.cfg.Log.Info().Int("pods", len(snapshot.Pods)).Msg("pods of the API server changed")
+			p.keep(r)
+		} else if p.offline.failed() {
+			p.keep(r)
+		}
+	}
+}
+
+// follow watches the pods of this node.
+func (p *Pods) follow(ctx context.Context) {
+	c := p.cfg.Client.CoreV1().Pods(v1.NamespaceAll)
+	selector := fields.OneTermEqualSelector("spec.nodeName", p.cfg.NodeName).String()
+	kindOf[*v1.PodList]{c.List, c.Watch}.follow(ctx, selector, &v1.Pod{}, p.set, func(err error) {
+		if ctx.Err() == nil {
+			p.cfg.Log.Warn().Err(err).Msg("cannot watch the pods of the API server; they stay as they are")
+			p.set.fail()
+		}
+	})
+}
+
+// step looks at everything once. The snapshot is nil while the set is not known; wait is when to look again at the latest.
+func (r *run) step(ctx context.Context, now time.Time) (*manifests.Snapshot, time.Duration) {
+	all, listed, failed := r.set.all()
+	if !listed && !(r.stored && (failed || now.Sub(r.begun) >= patience)) {
+		return nil, patience
+	}
+	r.take(all)
+	r.decide(ctx)
+	r.ask(ctx)
+	snapshot, pending := &manifests.Snapshot{Source: r.Name()}, false
+	for _, w := range r.known {
+		if !w.run {
+			continue
+		}
+		pod, known := r.bind(w, now)
+		if !known && w.pod == nil {
+			pending = true
+			continue
+		}
+		w.pod = pod
+		snapshot.Pods = append(snapshot.Pods, pod)
+	}
+	if pending && r.sent == nil {
+		return nil, patience / 4
+	}
+	slices.SortFunc(snapshot.Pods, func(a, b *manifests.Pod) int { return compareKeys(a.Key(), b.Key()) })
+	if pending {
+		return snapshot, patience / 4
+	}
+	return snapshot, time.Minute
+}
+
+// take brings known up to what the API server has.
+func (r *run) take(all []*v1.Pod) {
+	there := make(map[types.UID]bool, len(all))
+	for _, p := range all {
+		if isMirror(p) {
+			continue
+		}
+		there[p.UID] = true
+		w := r.known[p.UID]
+		switch {
+		case w == nil:
+			r.known[p.UID] = &wanted{api: p}
+		case !sameToNode(w.api, p):
+			w.api = p
+		}
+	}
+	for uid := range r.known {
+		if !there[uid] {
+			delete(r.known, uid)
+			r.settle(uid, nil)
+		}
+	}
+}
+
+// decide admits the pods that are new, in the order of their creation.
+func (r *run) decide(ctx context.Context) {
+	var fresh []*wanted
+	var beside []*v1.Pod
+	statuses := map[types.UID]*v1.PodStatus{}
+	for _, e := range r.cfg.Entries() {
+		if e.Pod == nil {
+			continue
+		}
+		statuses[e.Pod.UID()] = e.Status
+		if e.Source != r.Name() && !e.Deleted {
+			beside = append(beside, e.Pod.Object)
+		}
+	}
+	for uid, w := range r.known {
+		s := statuses[uid]
+		switch {
+		case !w.decided:
+			fresh = append(fresh, w)
+		case w.run && !terminal(w.api.Status.Phase) && (s == nil || !terminal(s.Phase)):
+			beside = append(beside, w.api)
+		}
+	}
+	slices.SortFunc(fresh, func(a, b *wanted) int {
+		if c := a.api.CreationTimestamp.Compare(b.api.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return compareKeys(keyOf(a.api), keyOf(b.api))
+	})
+	slices.SortStableFunc(fresh, func(a, b *wanted) int { return precedence(a) - precedence(b) })
+	for _, w := range fresh {
+		w.decided = true
+		switch {
+		case terminal(w.api.Status.Phase) && !ran(&w.api.Status):
+			r.settle(w.api.UID, &w.api.Status)
+		case acknowledged(w.api) || w.api.DeletionTimestamp != nil:
+			w.run = true
+		default:
+			if no := r.admit(ctx, w.api, beside); no != nil {
+				r.refuse(w.api, no)
+				continue
+			}
+			w.run = true
+		}
+		if w.run && !terminal(w.api.Status.Phase) {
+			beside = append(beside, w.api)
+		}
+	}
+}
+
+// precedence puts pods that were admitted before first: what runs keeps its place.
+func precedence(w *wanted) int {
+	if acknowledged(w.api) {
+		return 0
+	}
+	return 1
+}
+
+// acknowledged says whether a node agent has taken the pod on already.
+func acknowledged(p *v1.Pod) bool { return p.Status.StartTime != nil }
+
+// ran says whether any container of a pod ever existed.
+func ran(s *v1.PodStatus) bool {
+	has := func(c v1.ContainerStatus) bool { return c.ContainerID != "" }
+	return slices.ContainsFunc(s.ContainerStatuses, has) || slices.ContainsFunc(s.InitContainerStatuses, has)
+}
+
+func terminal(phase v1.PodPhase) bool { return phase == v1.PodSucceeded || phase == v1.PodFailed }
+
+// admit asks for the node again when its labels, as known, do not suit the pod: they may be new.
+func (r *run) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *refusal {
+	no := admit(pod, r.cfg.Node(), others)
+	if no == nil || no.Reason != reasonAffinity {
+		return no
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	node, err := r.cfg.Client.CoreV1().Nodes().Get(ctx, r.cfg.NodeName, metav1.GetOptions{})
+	if err != nil {
+		return no
+	}
+	return admit(pod, node, others)
+}
+
+// refuse keeps a pod out of the snapshot for good; the reporter says so.
+func (r *run) refuse(pod *v1.Pod, no *refusal) {
+	r.cfg.Log.Warn().Stringer("pod", keyOf(pod)).Str("reason", no.Reason).Msg(no.Message)
+	if r.cfg.Record != nil {
+		r.cfg.Record(Event{Pod: keyOf(pod), Type: v1.EventTypeWarning, Reason: no.Reason, Message: no.Message})
+	}
+	r.settle(pod.UID, &v1.PodStatus{
+		Phase: v1.PodFailed, Reason: no.Reason, Message: "Pod was rejected: " + no.Message, QOSClass: pod.Status.QOSClass,
+	})
+}
+
+// settle sets the status of a pod that is not run; nil forgets it.
+func (p *Pods) settle(uid types.UID, s *v1.PodStatus) {
+	p.mu.Lock()
+	if s == nil {
+		delete(p.rejected, uid)
+	} else {
+		p.rejected[uid] = s
+	}
+	p.mu.Unlock()
+	p.reports.now()
+}
+
+// ask has the API server asked for exactly what the pods name.
+func (r *run) ask(ctx context.Context) {
+	keys, tokens, claims := map[manifests.ConfigKey]bool{}, map[tokenKey]bool{}, map[manifests.Key]bool{}
+	for _, w := range r.known {
+		if !w.run {
+			continue
+		}
+		for k := range keysOf(w.api) {
+			keys[k] = true
+		}
+		for _, k := range tokensOf(w.api) {
+			tokens[k] = true
+		}
+		for _, k := range claimsOf(w.api) {
+			claims[k] = true
+		}
+	}
+	r.objects.watch(ctx, keys)
+	r.tokens.want(ctx, tokens)
+	r.claims.want(ctx, claims)
+}
+
+// bind makes the pod with all that it names, and says whether all of that is known by now.
+func (r *run) bind(w *wanted, now time.Time) (pod *manifests.Pod, known bool) {
+	configs, _, a := r.objects.get(keysOf(w.api), now)
+	files, _, b := r.tokens.files(w.api, now)
+	claims, c := r.claims.of(w.api, now)
+	env, d := r.services.env(w.api, now)
+	pod = manifests.BindGranted(&manifests.Pod{
+		Object: w.api, Origin: manifests.Origin{File: r.cfg.Server + "/namespaces/" + w.api.Namespace + "/pods/" + w.api.Name},
+	}, configs, manifests.Grant{Files: files, Claims: claims, Env: env})
+	known = a && b && c && d
+	if old := w.pod; old != nil {
+		if !known { // what it had is better than what is not there yet
+			pod.Bound = old.Bound
+		}
+		if old.Object == pod.Object && old.Bound.Equal(pod.Bound) {
+			return old, known
+		}
+	}
+	return pod, known
+}
+
+func isMirror(p *v1.Pod) bool { _, is := p.Annotations[annotationMirror]; return is }
+
+// sameToNode says whether two versions of a pod are the same to a node: what it reports itself does not count, nor what
+// bookkeeping changes.
+func sameToNode(a, b *v1.Pod) bool {
+	return a == b || equality.Semantic.DeepEqual(relevant(a), relevant(b))
+}
+
+func relevant(p *v1.Pod) *v1.Pod {
+	q := *p
+	q.ResourceVersion, q.ManagedFields, q.Status = "", nil, v1.PodStatus{}
+	if s := &p.Status; terminal(s.Phase) {
+		q.Status.Phase, q.Status.Reason, q.Status.Message = s.Phase, s.Reason, s.Message
+	}
+	for _, c := range p.Status.Conditions {
+		if !ours(c.Type) {
+			q.Status.Conditions = append(q.Status.Conditions, c)
+		}
+	}
+	return &q
+}
