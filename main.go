@@ -200,6 +200,7 @@ func runFlags() []cli.Flag {
 		text("pod-cidr", "10.87.0.0/16", "pod addresses in the agent's own CNI configuration"),
 		list("registry-config", "`DIR` with hosts of registries in containerd's certs.d layout, and config.json with credentials", "/etc/agent/certs.d", "/etc/containerd/certs.d"),
 		text("hostname-override", "", "`NAME` of this node (default: the host name)"),
+		list("allowed-unsafe-sysctls", "`SYSCTL`s, or patterns ending in *, that pods may set beside the safe ones"),
 		&cli.Int64Flag{Name: "pod-max-pids", Value: 1024, Usage: "most processes of one pod; 0: no limit", EnvVars: env("pod-max-pids")},
 		&cli.DurationFlag{Name: "mass-removal-grace", Value: 30 * time.Second, Usage: "how long the removal of most manifests at once waits", EnvVars: env("mass-removal-grace")},
 		&cli.Int64Flag{Name: "container-log-max-size", Value: 10 << 20, Usage: "`BYTES` at which a container's log file is rotated", EnvVars: env("container-log-max-size")},
@@ -372,7 +373,7 @@ func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Co
 		ShimPerNode: c.String("shim-group") == "node", PauseImage: c.String("pod-infra-container-image"),
 		CgroupDriver: c.String("cgroup-driver"), CgroupRoot: c.String("cgroup-root"), PodPidsLimit: c.Int64("pod-max-pids"),
 		CNIBinDirs: c.StringSlice("cni-bin-dir"), CNIConfDir: c.String("cni-conf-dir"), Bridge: c.String("bridge"), PodCIDR: c.String("pod-cidr"),
-		RegistryConfig: c.StringSlice("registry-config"), NodeName: node,
+		RegistryConfig: c.StringSlice("registry-config"), NodeName: node, UnsafeSysctls: c.StringSlice("allowed-unsafe-sysctls"),
 		LogMaxSize: c.Int64("container-log-max-size"), LogMaxFiles: c.Int("container-log-max-files"), Log: log,
 	}
 }

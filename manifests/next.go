@@ -13,7 +13,6 @@ func nextFields() []Field {
 		{Path: "spec.volumes[*].nfs.server", Since: next, Note: "NFS 4, mounted by the kernel alone"},
 		{Path: "spec.volumes[*].nfs.path", Since: next},
 		{Path: "spec.volumes[*].nfs.readOnly", Since: next},
-		{Path: "spec.containers[*].volumeMounts[*].recursiveReadOnly", Since: next},
 	}
 }
 
@@ -74,6 +73,7 @@ func mountFields(c string) []Field {
 		{Path: m + "subPath", Since: first, Note: "links are followed inside the volume only"},
 		{Path: m + "subPathExpr", Since: first},
 		{Path: m + "mountPropagation", Since: first},
+		{Path: m + "recursiveReadOnly", Since: next},
 	}
 }
 

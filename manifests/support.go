@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Field is one row of the table of pod fields that this version supports. The table decides what is refused, and the
@@ -124,15 +123,17 @@ func securityFields() []Field {
 		{Path: p + "supplementalGroups", Since: first},
 		{Path: p + "fsGroup", Since: first, Note: "not for hostPath, as with the kubelet"},
 		{Path: p + "fsGroupChangePolicy", Since: first, Note: "both are one here: volumes of the kinds it is for are new with their pod"},
-		{Path: p + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: oneOf("RuntimeDefault", "Unconfined")},
+		{Path: p + "supplementalGroupsPolicy", Since: next},
+		{Path: p + "sysctls", Since: next, Note: "the kubelet's safe list, more with --allowed-unsafe-sysctls"},
+		{Path: p + "seLinuxChangePolicy", Since: next, Note: "accepted; volumes keep the labels they have"},
 	}
+	rows = append(rows, profileFields(p)...)
 	return append(rows, containerSecurityFields("spec.containers[*].securityContext.")...)
 }
 
 // containerSecurityFields are those of a container's security context at c.
 func containerSecurityFields(c string) []Field {
-	seccomp := oneOf("RuntimeDefault", "Unconfined")
-	return []Field{
+	return append([]Field{
 		{Path: c + "privileged", Since: first},
 		{Path: c + "capabilities.add", Since: first},
 		{Path: c + "capabilities.drop", Since: first},
@@ -141,7 +142,15 @@ func containerSecurityFields(c string) []Field {
 		{Path: c + "runAsNonRoot", Since: first},
 		{Path: c + "readOnlyRootFilesystem", Since: first},
 		{Path: c + "allowPrivilegeEscalation", Since: first},
-		{Path: c + "seccompProfile.type", Since: first, Note: "RuntimeDefault, Unconfined", check: seccomp},
+	}, profileFields(c)...)
+}
+
+// profileFields are those of a security context at c, a pod's or a container's, about the kernel's security modules.
+func profileFields(c string) []Field {
+	return []Field{
+		{Path: c + "seccompProfile", Since: first, Note: "RuntimeDefault when missing; Localhost profiles below --root/seccomp"},
+		{Path: c + "appArmorProfile", Since: next, Note: "where the kernel has AppArmor; the pod is rejected where it does not"},
+		{Path: c + "seLinuxOptions", Since: next, Note: "where the host has SELinux; without effect where it does not"},
 	}
 }
 
@@ -202,8 +211,7 @@ func checkAnnotations(v any) string {
 		switch {
 		case name == AnnotationRestartOnConfigChange && m[name] != "true" && m[name] != "false":
 			return fmt.Sprintf("the annotation %q must be \"true\" or \"false\"", name)
-		case strings.HasPrefix(name, "container.apparmor.security.beta.kubernetes.io/") && m[name] != "unconfined",
-			name == "kubernetes.io/ingress-bandwidth", name == "kubernetes.io/egress-bandwidth":
+		case name == "kubernetes.io/ingress-bandwidth", name == "kubernetes.io/egress-bandwidth":
 			return fmt.Sprintf("the annotation %q is not supported by this version", name)
 		}
 	}

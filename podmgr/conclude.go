@@ -17,6 +17,10 @@ func (f *facts) conclude(s *v1.PodStatus) {
 		s.Phase = endPhase(s)
 	case !f.going && f.life.overdue():
 		s.Phase, s.Reason, s.Message = v1.PodFailed, reasonDeadline, messageDeadline
+	case !f.going:
+		if e, failed := f.mem.failed[stepKey{verb: ensureSandbox, uid: f.pod.UID}]; failed && e.rejected {
+			s.Phase, s.Reason, s.Message = v1.PodFailed, e.reason, messageRejected+e.message
+		}
 	}
 }
 

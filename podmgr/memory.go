@@ -1,6 +1,7 @@
 package podmgr
 
 import (
+	"errors"
 	"maps"
 	"time"
 
@@ -44,7 +45,9 @@ type failure struct {
 	at      time.Time
 	retry   time.Time
 	reason  string // of a ReasonError; else empty
-	message string
+	// rejected is a ReasonError's.
+	rejected bool
+	message  string
 }
 
 // wants tells the memory what is wanted. What it knew of another UID's pulls and starts is of no use any more.
@@ -159,6 +162,9 @@ func (m *memory) settle(a action, err error, now time.Time) {
 		f = failure{}
 	}
 	f = failure{count: f.count + 1, attempt: a.attempt, at: now, message: err.Error(), reason: reasonOf(err)}
+	if re := (*ReasonError)(nil); errors.As(err, &re) {
+		f.rejected = re.Rejected
+	}
 	f.retry = now.Add(pause(a.verb, f.reason, f.count))
 	if m.failed == nil {
 		m.failed = map[stepKey]failure{}

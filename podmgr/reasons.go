@@ -31,5 +31,8 @@ const messageInitGone = "Unable to get init container status from container runt
 // messageDeadline is the kubelet's message for a pod whose active deadline has passed.
 const messageDeadline = "Pod was active on the node longer than the specified deadline"
 
+// messageRejected stands before the reason why the node cannot run a pod, as the kubelet writes it.
+const messageRejected = "Pod was rejected: "
+
 // errShown is how long a status shows that a pull failed before it shows that the next one is waited for.
 const errShown = 2 * time.Second

@@ -131,6 +131,10 @@ func (w *worker) recordFailure(s *step, err error) {
 		}
 		w.record(s.container, warning, "Failed", "Error: %s", orElse(reason, reasonErrPull))
 	case ensureSandbox:
+		if re := (*ReasonError)(nil); errors.As(err, &re) && re.Rejected {
+			w.record("", warning, re.Reason, "%v", err)
+			return
+		}
 		w.record("", warning, reasonSandboxFailed, "Failed to create pod sandbox: %v", err)
 	case start:
 		w.record(s.container, warning, "Failed", "Error: %v", err)

@@ -121,9 +121,11 @@ const ReasonNoSandbox = "SandboxNotReady"
 // ReasonError is an error of a Runtime with the reason the kubelet reports for it.
 type ReasonError struct {
 	// Reason is a waiting reason: ErrImagePull, ErrImageNeverPull, InvalidImageName, CreateContainerConfigError,
-	// CreateContainerError, RunContainerError, FailedCreatePodSandBox.
+	// CreateContainerError, RunContainerError, FailedCreatePodSandBox; or one of the kubelet's admission.
 	Reason string
 	Err    error
+	// Rejected says that this node cannot run the pod at all: its phase is Failed, with this reason.
+	Rejected bool
 }
 
 func (e *ReasonError) Error() string { return e.Err.Error() }

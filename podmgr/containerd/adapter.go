@@ -59,6 +59,8 @@ type Config struct {
 	RegistryConfig []string // certs.d directories, first match wins
 	NodeName       string
 	PodPidsLimit   int64 // most processes of one pod; 0: no limit
+	// UnsafeSysctls are sysctls, or patterns ending in *, that pods may set beside the safe ones.
+	UnsafeSysctls []string
 
 	LogMaxSize  int64 // bytes of one log file
 	LogMaxFiles int
@@ -74,6 +76,7 @@ type Runtime struct {
 	snapshotter string
 	boot        string // boot ID of this boot
 	limits      hostLimits
+	features    func() runtimeFeatures // of the OCI runtime, asked once and only when needed
 	cgroups     cgroups
 	network     *network
 	images      *images
@@ -111,6 +114,9 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkUnsafeSysctls(cfg.UnsafeSysctls); err != nil {
+		return nil, err
+	}
 	for _, dir := range []string{cfg.Root, filepath.Join(cfg.Root, "pods")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("creating the agent's directories: %w", err)
@@ -125,6 +131,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits(), notes: newNotes()}
 	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
+	r.features = sync.OnceValue(func() runtimeFeatures { return readRuntimeFeatures(cfg.OCIRuntime) })
 	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))
 	if err := r.open(run); err != nil {
 		stop()

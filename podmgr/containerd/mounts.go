@@ -1,10 +1,12 @@
 package containerd
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
 )
@@ -51,3 +53,41 @@ func mountsOf(p *v1.Pod, c *v1.Container, sb sandboxView) []specs.Mount {
 }
 
 func depth(p string) int { return strings.Count(path.Clean(p), "/") }
+
+// rootPropagation is that of the container's root filesystem, which bounds what mounts below it can do; empty: the
+// runtime's default, private towards the node.
+func rootPropagation(mounts []specs.Mount) string {
+	found := ""
+	for i := range mounts {
+		switch {
+		case slices.Contains(mounts[i].Options, "rshared"):
+			return "rshared"
+		case slices.Contains(mounts[i].Options, "rslave"):
+			found = "rslave"
+		}
+	}
+	return found
+}
+
+// checkPropagation refuses mounts that could not propagate, as containerd's CRI does: the mount that source lies on has
+// to be shared, or at least a slave for mountPropagation HostToContainer.
+func checkPropagation(source string, options []string) error {
+	both, one := slices.Contains(options, "rshared"), slices.Contains(options, "rslave")
+	if !both && !one {
+		return nil
+	}
+	info, err := mount.Lookup(source)
+	if err != nil {
+		return fmt.Errorf("looking for the mount of %s: %w", source, err)
+	}
+	for option := range strings.FieldsSeq(info.Optional) {
+		if strings.HasPrefix(option, "shared:") || one && strings.HasPrefix(option, "master:") {
+			return nil
+		}
+	}
+	kind := "a shared"
+	if one {
+		kind = "a shared or slave"
+	}
+	return fmt.Errorf("path %q is mounted on %q but it is not %s mount", source, info.Mountpoint, kind)
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
 )
 
 // A pod's namespaces are pinned by bind mounts in <state>/pods/<uid>: containers join them by path, so the pause and the
@@ -23,6 +24,7 @@ const (
 type wantedNamespaces struct {
 	net, ipc, uts bool
 	hostname      string
+	sysctls       []v1.Sysctl // set in the namespaces when they are made
 }
 
 func (w wantedNamespaces) files() []string {
@@ -95,6 +97,9 @@ func (w wantedNamespaces) pinThread(dir string) error {
 		if err := prepareNetNS(); err != nil {
 			return err
 		}
+	}
+	if err := setSysctls(w.sysctls); err != nil {
+		return err
 	}
 	tid := unix.Gettid()
 	for _, f := range w.files() {

@@ -249,6 +249,7 @@ func (r *Runtime) pauseSpec(ctx context.Context, p *manifests.Pod, own wantedNam
 	cgroup := r.cgroups.container(r.cgroups.pod(podmgr.QOSClass(p.Object), p.UID()), sandboxID(p.UID()))
 	shares := uint64(minShares)
 	view := sandboxView{dir: r.podState(p.UID()), own: own, unified: r.cgroups.unified}
+	_, userSysctls := podSysctls(p.Object)
 	ns := namespacesOf(p.Object, view)
 	for i := range ns {
 		if ns[i].Type == specs.PIDNamespace {
@@ -269,6 +270,7 @@ func (r *Runtime) pauseSpec(ctx context.Context, p *manifests.Pod, own wantedNam
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: cgroup, Namespaces: ns, MaskedPaths: maskedPaths(), ReadonlyPaths: []string{"/proc/sys"},
+			Sysctl: userSysctls,
 			Resources: &specs.LinuxResources{
 				CPU:     &specs.LinuxCPU{Shares: &shares},
 				Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},

@@ -27,12 +27,16 @@ const shmSize = 64 << 20
 
 // namespacesWanted says which namespaces the pod has of its own, instead of the node's.
 func namespacesWanted(p *v1.Pod) wantedNamespaces {
-	return wantedNamespaces{net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork}
+	sysctls, _ := podSysctls(p)
+	return wantedNamespaces{net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork, sysctls: sysctls}
 }
 
 // EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; containers can be made when
 // the pause's shim runs, and started when the network is there too, which is when it returns.
 func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
+	if err := r.reject(p.Object); err != nil {
+		return err
+	}
 	b, err := r.bringing.begin(p.UID())
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
-	ctrseccomp "github.com/containerd/containerd/v2/pkg/seccomp"
 	"github.com/containerd/errdefs"
 	v1 "k8s.io/api/core/v1"
 )
@@ -119,7 +118,8 @@ type starting struct {
 // prepare resolves what the manifest says into paths and numbers; its errors are the user's to mend.
 func (x *starting) prepare(ctx context.Context) error {
 	p, r := x.pod.Object, x.r
-	who, err := x.img.resolveUser(runAs(p, x.c))
+	user, group := runAs(p, x.c)
+	who, err := x.img.resolveUser(user, group, strictGroups(p))
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,10 @@ func (x *starting) prepare(ctx context.Context) error {
 		own:      namespacesWanted(p),
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
 		oomScore: oomScoreAdj(x.c, q, memoryCapacity(), r.limits),
-		seccomp:  ctrseccomp.IsEnabled(), unified: r.cgroups.unified,
+		unified:  r.cgroups.unified,
+	}
+	if x.view.confine, err = r.confine(p, x.c); err != nil {
+		return err
 	}
 	if sharedPID(p) {
 		if err := r.bringing.await(ctx, x.pod.UID(), false); err != nil {
@@ -266,7 +269,14 @@ func runAs(p *v1.Pod, c *v1.Container) (user, group *int64) {
 	return user, group
 }
 
-// checkNonRoot holds runAsNonRoot against the user that was resolved, at every start (CVE-2019-11245).
+// strictGroups says whether the image's /etc/group gives the container's user no groups (supplementalGroupsPolicy Strict).
+func strictGroups(p *v1.Pod) bool {
+	psc := p.Spec.SecurityContext
+	return psc != nil && psc.SupplementalGroupsPolicy != nil && *psc.SupplementalGroupsPolicy == v1.SupplementalGroupsPolicyStrict
+}
+
+// checkNonRoot holds runAsNonRoot against the user that was resolved, at every start (CVE-2019-11245), in the kubelet's
+// words.
 func checkNonRoot(p *v1.Pod, c *v1.Container, who identityOf) error {
 	var want *bool
 	if p.Spec.SecurityContext != nil {
@@ -278,11 +288,15 @@ func checkNonRoot(p *v1.Pod, c *v1.Container, who identityOf) error {
 	if want == nil || !*want {
 		return nil
 	}
-	if who.byName != "" {
-		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root (set runAsUser)", who.byName)
-	}
-	if who.uid == 0 {
-		return errors.New("container has runAsNonRoot and image will run as root (set runAsUser)")
+	at := fmt.Sprintf("(pod: %q, container: %s)", p.Name+"_"+p.Namespace+"("+string(p.UID)+")", c.Name)
+	user, _ := runAs(p, c)
+	switch {
+	case user != nil && who.uid == 0:
+		return fmt.Errorf("container's runAsUser breaks non-root policy %s", at)
+	case who.byName != "":
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", who.byName, at)
+	case who.uid == 0:
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", at)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ type identityOf struct {
 }
 
 // resolveUser turns the image's USER, or the manifest's runAsUser and runAsGroup, into numbers, with the groups that the
-// image's /etc/group gives that user (supplementalGroupsPolicy Merge).
-func (i *image) resolveUser(runAsUser, runAsGroup *int64) (identityOf, error) {
+// image's /etc/group gives that user unless strict is set (supplementalGroupsPolicy).
+func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identityOf, error) {
 	spec, name := i.config.User, ""
 	if runAsUser != nil {
 		spec = strconv.FormatInt(*runAsUser, 10)
@@ -137,7 +137,7 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64) (identityOf, error) {
 		who.gid = uint32(*runAsGroup)
 	}
 	who.groups = []uint32{who.gid}
-	if name != "" {
+	if name != "" && !strict {
 		for _, g := range groups {
 			if g.Gid < 0 || g.Gid > maxID {
 				continue

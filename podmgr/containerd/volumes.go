@@ -73,8 +73,11 @@ func (x *starting) resolveVolumes(ctx context.Context) error {
 				return err
 			}
 		}
-		options, err := volume.Options(x.pod, &x.pod.Object.Spec.Volumes[v], m, false)
+		options, err := volume.Options(x.pod, &x.pod.Object.Spec.Volumes[v], m, m.RecursiveReadOnly != nil && x.r.recursiveReadOnly())
 		if err != nil {
+			return err
+		}
+		if err := checkPropagation(source, options); err != nil {
 			return err
 		}
 		x.view.mounts = append(x.view.mounts, specs.Mount{
