@@ -127,7 +127,7 @@ func (x *execution) spec(ctx context.Context) (*specs.Process, error) {
 	}
 	p := *s.Process
 	p.Args, p.Terminal, p.CommandLine = x.c.Args, x.c.TTY, ""
-	if p.Terminal && !slices.ContainsFunc(p.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+	if p.Terminal && !hasEnv(p.Env, "TERM") {
 		p.Env = append(slices.Clone(p.Env), "TERM=xterm")
 	}
 	return &p, nil
@@ -185,7 +185,7 @@ func (x *execution) run(parent context.Context) error {
 	defer side.Wait()
 	defer fail(nil)
 	if x.c.Resize != nil {
-		side.Go(func() { x.resize(ctx) })
+		side.Go(func() { x.r.resizeTask(ctx, x.id, x.name, x.c.Resize) })
 	}
 	var copies sync.WaitGroup
 	for _, o := range x.outputs {
@@ -241,23 +241,6 @@ func (x *execution) feed(ctx context.Context) {
 	_ = x.stdin.Close()
 	// The shim holds a writing end of its own.
 	_, _ = x.r.client.TaskService().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: x.id, ExecID: x.name, Stdin: true})
-}
-
-func (x *execution) resize(ctx context.Context) {
-	for {
-		select {
-		case s, ok := <-x.c.Resize:
-			if !ok {
-				return
-			}
-			// An ended process has no size; whatever else fails is no reason to end the command.
-			_, _ = x.r.client.TaskService().ResizePty(x.r.ns(ctx), &tasks.ResizePtyRequest{
-				ContainerID: x.id, ExecID: x.name, Width: uint32(s.Width), Height: uint32(s.Height),
-			})
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // copy returns when the output has ended, or when reading was stopped.

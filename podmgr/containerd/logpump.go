@@ -24,14 +24,20 @@ type logPump struct {
 	stop context.CancelFunc
 
 	mu   sync.Mutex
-	open map[string]chan struct{} // container ID → closed when its streams have ended
+	open map[string]pumping // by container ID
+}
+
+// pumping is one container's output on its way.
+type pumping struct {
+	w    *logs.Writer
+	done chan struct{} // closed when both streams have ended
 }
 
 func newLogPump(root string, o logs.Options, log zerolog.Logger) *logPump {
 	ctx, stop := context.WithCancel(context.Background())
 	hub := logs.NewHub(root)
 	o.Hub = hub
-	return &logPump{hub: hub, opts: o, log: log, ctx: ctx, stop: stop, open: map[string]chan struct{}{}}
+	return &logPump{hub: hub, opts: o, log: log, ctx: ctx, stop: stop, open: map[string]pumping{}}
 }
 
 // attach makes the FIFOs of a container exist and copies them to the log file at path until the last writer is gone.
@@ -63,7 +69,7 @@ func (l *logPump) attach(id, dir, path string) (release func(), err error) {
 		reads, holds = append(reads, read), append(holds, hold)
 	}
 	done := make(chan struct{})
-	l.open[id] = done
+	l.open[id] = pumping{w, done}
 	go func() {
 		var wg sync.WaitGroup
 		for i, stream := range []string{logs.Stdout, logs.Stderr} {
@@ -86,11 +92,22 @@ func (l *logPump) attach(id, dir, path string) (release func(), err error) {
 	return sync.OnceFunc(func() { closeAll(holds) }), nil
 }
 
+// tap begins a live view of a stream of a container; nil when the container's output has ended.
+func (l *logPump) tap(id, stream string) *logs.Tap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.open[id]
+	if !ok {
+		return nil
+	}
+	return p.w.Tap(stream)
+}
+
 // drained waits until all that an ended container printed is in its log file, at most a moment: a process that left the
 // container may hold its pipe.
 func (l *logPump) drained(ctx context.Context, id string) {
 	l.mu.Lock()
-	done := l.open[id]
+	done := l.open[id].done
 	l.mu.Unlock()
 	if done == nil {
 		return
@@ -111,7 +128,7 @@ func (l *logPump) close() {
 	l.mu.Lock()
 	var all []chan struct{}
 	for _, d := range l.open {
-		all = append(all, d)
+		all = append(all, d.done)
 	}
 	l.mu.Unlock()
 	for _, d := range all {

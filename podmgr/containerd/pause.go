@@ -174,7 +174,7 @@ func (r *Runtime) startPause(ctx context.Context, p *manifests.Pod, own wantedNa
 	if err := r.recordPause(ctx, p, own, id, spec, rootfs, begun); err != nil {
 		return err
 	}
-	if err := r.createTask(ctx, id, rootfs, "", ""); err != nil {
+	if err := r.createTask(ctx, id, rootfs, streams{}); err != nil {
 		return fmt.Errorf("creating the pause: %w", err)
 	}
 	created()

@@ -44,6 +44,11 @@ type record struct {
 	// StopSignal is a signal name such as SIGTERM.
 	StopSignal string `json:"stopSignal,omitempty"`
 
+	// What spec.containers[] says of the streams of its first process.
+	Stdin     bool `json:"stdin,omitempty"`
+	StdinOnce bool `json:"stdinOnce,omitempty"`
+	TTY       bool `json:"tty,omitempty"`
+
 	// Of a sandbox: which namespaces are its own, and when it was first made.
 	OwnNet  bool      `json:"ownNet,omitempty"`
 	OwnIPC  bool      `json:"ownIPC,omitempty"`

@@ -67,6 +67,12 @@ func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sa
 	if sb.unified {
 		s.Linux.Resources.Unified = map[string]string{"memory.oom.group": "1"}
 	}
+	if c.TTY {
+		s.Process.Terminal = true
+		if !hasEnv(env, "TERM") {
+			s.Process.Env = append(s.Process.Env, "TERM=xterm")
+		}
+	}
 	s.Mounts = mountsOf(p, c, sb)
 	s.Linux.RootfsPropagation = rootPropagation(sb.mounts)
 	return s, secure(s, p, c, sb)
@@ -84,6 +90,10 @@ func environment(vars []manifests.EnvVar, image []string, hostname string) []str
 		env = setEnv(env, v.Name+"="+v.Value)
 	}
 	return env
+}
+
+func hasEnv(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 }
 
 func setEnv(env []string, e string) []string {

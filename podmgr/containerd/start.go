@@ -180,6 +180,7 @@ func (x *starting) create(ctx context.Context) error {
 	x.rec = record{
 		Life: life,
 		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: x.img.config.StopSignal,
+		Stdin: x.c.Stdin, StdinOnce: x.c.StdinOnce, TTY: x.c.TTY,
 		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
 	}
 	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {
@@ -218,7 +219,11 @@ func (x *starting) run(ctx context.Context) error {
 	// Not cut off half-way: a half-made process takes its time to clean up, and a shim without another container its life.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
-	if err := r.createTask(ctx, x.id, x.rootfs(), filepath.Join(x.dir, logs.Stdout), filepath.Join(x.dir, logs.Stderr)); err != nil {
+	streams, err := x.streams()
+	if err != nil {
+		return err
+	}
+	if err := r.createTask(ctx, x.id, x.rootfs(), streams); err != nil {
 		return fmt.Errorf("creating the container's process: %w", err)
 	}
 	if err := r.usable(ctx, x.pod); err != nil {

@@ -131,13 +131,19 @@ func (r *Runtime) mounts(ctx context.Context, fs rootfs) ([]mount.Mount, error) 
 	return m, nil
 }
 
+// streams are the pipes of a container's first process; the zero value: it has none. A terminal has no stderr.
+type streams struct {
+	stdin, stdout, stderr string
+	tty                   bool
+}
+
 // createTask makes the container's process, not yet running the container's program.
-func (r *Runtime) createTask(ctx context.Context, id string, fs rootfs, stdout, stderr string) error {
+func (r *Runtime) createTask(ctx context.Context, id string, fs rootfs, s streams) error {
 	mounts, err := r.mounts(ctx, fs)
 	if err != nil {
 		return err
 	}
-	req := &tasks.CreateTaskRequest{ContainerID: id, Stdout: stdout, Stderr: stderr}
+	req := &tasks.CreateTaskRequest{ContainerID: id, Stdin: s.stdin, Stdout: s.stdout, Stderr: s.stderr, Terminal: s.tty}
 	for _, m := range mounts {
 		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 	}

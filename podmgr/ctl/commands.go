@@ -117,7 +117,7 @@ func execCommand() Command {
 
 func attachCommand() Command {
 	return Command{
-		Name: "attach", Usage: "show what a container prints from now on", Args: "POD", Flags: execFlags(),
+		Name: "attach", Usage: "show what a container prints from now on, and with -i type into it", Args: "POD", Flags: execFlags(),
 		Run: func(ctx context.Context, e Env, in Input) (err error) {
 			o := execOptions(in)
 			if o.Pod, err = in.one("the name of one pod"); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -45,6 +46,12 @@ func (c *Client) stream(ctx context.Context, s Streams, o ExecOptions, route str
 	if o.Container, err = o.container(p, s); err != nil {
 		return err
 	}
+	if route == "/attach" && o.TTY && !hasTTY(&p.Spec, o.Container) {
+		if !o.Quiet {
+			fmt.Fprintf(s.Err, "Unable to use a TTY - container %s did not allocate one\n", o.Container)
+		}
+		o.TTY = false
+	}
 	k := command{path: path.Join(route, o.Namespace, p.Name, string(p.UID), o.Container), query: q, in: reader(s.In, o.Stdin), out: s.Out}
 	in := terminalOf(s.In)
 	if o.TTY && (in == nil || !o.Stdin) {
@@ -62,6 +69,21 @@ func (c *Client) stream(ctx context.Context, s Streams, o ExecOptions, route str
 		k.resize = sizes
 		return c.runCommand(ctx, k)
 	})
+}
+
+// hasTTY says whether a container is made with a terminal.
+func hasTTY(spec *v1.PodSpec, name string) bool {
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+		if c.Name == name {
+			return c.TTY
+		}
+	}
+	for _, c := range spec.EphemeralContainers {
+		if c.Name == name {
+			return c.TTY
+		}
+	}
+	return false
 }
 
 // container says in which container, and tells the user when it had to choose.

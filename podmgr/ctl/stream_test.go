@@ -12,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"edgepod.dev/agent/podmgr"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+	v1 "k8s.io/api/core/v1"
 )
 
 func TestExecPassesStreamsAndTheExitCode(t *testing.T) {
@@ -123,6 +125,24 @@ func TestATerminalIsRawAndResized(t *testing.T) {
 	}
 	if after, _ := term.GetState(int(program.Fd())); *after != *before {
 		t.Error("the terminal stays raw")
+	}
+	_, _ = user.WriteString("x\n") // for the reader of stdin, which is not joined
+}
+
+func TestAttachTypesAndHasATerminalWhereTheContainerHas(t *testing.T) {
+	n := newNode(t)
+	post(n, "default", "cat", func(p *v1.Pod, _ *podmgr.Entry) { p.Spec.Containers[0].Stdin = true })
+	var out, errs bytes.Buffer
+	user, program := openPTY(t)
+	err := Attach(t.Context(), n.Client, Streams{In: strings.NewReader("typed\n"), Out: &out, Err: &errs}, ExecOptions{Pod: "cat", Stdin: true})
+	if err != nil || out.String() != "typed\n" {
+		t.Errorf("%v, got %q %q", err, out.String(), errs.String())
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_ = Attach(ctx, n.Client, Streams{In: program, Out: program, Err: &errs}, ExecOptions{Pod: "cat", Stdin: true, TTY: true})
+	if !strings.Contains(errs.String(), "container app did not allocate one") {
+		t.Errorf("got %q", errs.String())
 	}
 	_, _ = user.WriteString("x\n") // for the reader of stdin, which is not joined
 }

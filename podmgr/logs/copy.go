@@ -49,6 +49,7 @@ func (w *Writer) Copy(ctx context.Context, stream string, r io.Reader) error {
 		return fmt.Errorf("copying stream %q: it is neither %s nor %s", stream, Stdout, Stderr)
 	}
 	s := &source{w: w, stream: stream}
+	defer w.endTaps(stream)
 	f, ok := r.(interface {
 		syscall.Conn
 		SetReadDeadline(time.Time) error
@@ -118,6 +119,7 @@ func (s *source) once(fd uintptr) (int, error) {
 			continue
 		}
 		if n > 0 {
+			s.w.show(s.stream, array[head:head+n])
 			s.take(array[:head+n], head)
 		}
 		return n, err
@@ -170,6 +172,7 @@ func (s *source) copyPlain(ctx context.Context, r io.Reader) error {
 		head := copy(array[:], s.rest)
 		n, err := r.Read(array[head:])
 		if n > 0 {
+			s.w.show(s.stream, array[head:head+n])
 			s.take(array[:head+n], head)
 		}
 		switch {

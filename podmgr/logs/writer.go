@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,10 @@ type Writer struct {
 	chunk    int // the most that one write(2) carries
 	hub      *Hub
 	topic    *topic
+
+	taps    atomic.Pointer[[]*Tap] // who watches live; nil: nobody
+	tapping sync.Mutex             // guards over and changes of taps
+	over    map[string]bool        // streams that have ended
 
 	ending     chan struct{} // closed by Close: ends the compression in the background
 	background sync.WaitGroup

@@ -150,8 +150,9 @@ func (x session) ExecInContainer(ctx context.Context, _, _, _ string, args []str
 }
 
 // AttachContainer implements remotecommand.Attacher.
-func (x session) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, errOut io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize) error {
-	return x.s.attachTo(ctx, x.t, in != nil, writerOf(out), writerOf(errOut))
+func (x session) AttachContainer(ctx context.Context, _, _, _ string, in io.Reader, out, errOut io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	c := podmgr.Command{TTY: tty, Stdin: in, Stdout: writerOf(out), Stderr: writerOf(errOut), Resize: sizes(ctx, resize)}
+	return x.s.attachTo(ctx, x.t, c)
 }
 
 // writerOf is w, or nil for a nil in an interface.

@@ -46,6 +46,8 @@ type Containers interface {
 	// Exec runs a command in a container and returns when it has ended: *podmgr.ExitError for an exit code other than 0.
 	// When ctx ends it kills the command with everything it started.
 	Exec(ctx context.Context, id string, c podmgr.Command) error
+	// Attach connects a client with the first process of a container until one of them is done or ctx ends; Args is empty.
+	Attach(ctx context.Context, id string, c podmgr.Command) error
 	// PortForward connects stream with a port of a pod until both have ended, one fails or ctx ends.
 	PortForward(ctx context.Context, p *manifests.Pod, port int32, stream io.ReadWriteCloser) error
 }

@@ -20,6 +20,7 @@ import (
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
@@ -57,6 +58,23 @@ func (f *fakeContainers) Exec(ctx context.Context, id string, c podmgr.Command) 
 		return ctx.Err()
 	}
 	return fmt.Errorf("no such command %q", c.Args)
+}
+
+// Attach echoes what it is given, and says its terminal's first size.
+func (f *fakeContainers) Attach(ctx context.Context, id string, c podmgr.Command) error {
+	if c.Stdout != nil {
+		_, _ = io.WriteString(c.Stdout, "attached to "+id+"$ ")
+	}
+	if c.Resize != nil && c.TTY {
+		s := <-c.Resize
+		_, _ = fmt.Fprintf(c.Stdout, "%dx%d ", s.Width, s.Height)
+	}
+	if c.Stdin == nil {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	_, err := io.Copy(c.Stdout, c.Stdin)
+	return err
 }
 
 func (f *fakeContainers) PortForward(ctx context.Context, _ *manifests.Pod, port int32, stream io.ReadWriteCloser) error {
@@ -259,6 +277,33 @@ func TestAttachShowsWhatIsPrintedFromNowOn(t *testing.T) {
 	_ = w.Close()
 	if rest := readAll(t, ws); !strings.Contains(rest[3], "Success") {
 		t.Errorf("got %v", rest)
+	}
+}
+
+func TestAttachTypesIntoAContainerThatWantsIt(t *testing.T) {
+	f := streamFixture(t)
+	f.board.Post(entry("default", "shell", "u2", func(p *v1.Pod, e *podmgr.Entry) {
+		p.Spec.Containers[0].Stdin, p.Spec.Containers[0].TTY = true, true
+		running(0)(p, e)
+	}))
+	ws := f.dialExec(t, "/attach/default/shell/app?output=1&input=1&tty=1")
+	for _, message := range []string{"\x04{\"Width\":80,\"Height\":24}", "\x00typed"} {
+		if err := ws.WriteMessage(websocket.BinaryMessage, []byte(message)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := ""
+	for !strings.HasSuffix(got, "typed") {
+		_, b, err := ws.ReadMessage()
+		if err != nil {
+			t.Fatalf("after %q: %v", got, err)
+		}
+		if len(b) > 1 {
+			got += string(b[1:])
+		}
+	}
+	if got != "attached to new$ 80x24 typed" {
+		t.Errorf("got %q", got)
 	}
 }
 
