@@ -9,7 +9,6 @@ import (
 // and ignored.
 func nextFields() []Field {
 	return []Field{
-		{Path: "spec.imagePullSecrets", Since: next, Note: "one that is missing is left out, as with the kubelet"},
 		{Path: "spec.volumes[*].nfs.server", Since: next, Note: "NFS 4, mounted by the kernel alone"},
 		{Path: "spec.volumes[*].nfs.path", Since: next},
 		{Path: "spec.volumes[*].nfs.readOnly", Since: next},

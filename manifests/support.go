@@ -69,6 +69,7 @@ func podFields() []Field {
 		{Path: "spec.dnsPolicy", Since: first, Note: ownDNS},
 		{Path: "spec.dnsConfig", Since: first},
 		{Path: "spec.activeDeadlineSeconds", Since: first},
+		{Path: "spec.imagePullSecrets", Since: next, Note: "one that is missing is left out, as with the kubelet"},
 	}
 }
 

@@ -196,7 +196,7 @@ func (m *memory) stale(p *manifests.Pod) bool {
 // may succeed now.
 func (m *memory) changed() {
 	for k := range m.failed {
-		if k.verb == start || k.verb == refresh || k.verb == ensureSandbox {
+		if k.verb == start || k.verb == refresh || k.verb == ensureSandbox || k.verb == pull {
 			delete(m.failed, k)
 		}
 	}

@@ -27,6 +27,7 @@ type repository struct {
 	host string
 	mu   sync.Mutex // guards what follows
 	down bool
+	user string // "name:password" that it asks for; empty: it serves everybody
 	gets []string
 }
 
@@ -41,11 +42,16 @@ func serve(t *testing.T, n *node.Node, mirrored string) *repository {
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
-		down := r.down
+		down, user := r.down, r.user
 		r.gets = append(r.gets, req.Method+" "+req.URL.Path)
 		r.mu.Unlock()
 		if down {
 			panic(http.ErrAbortHandler) // the connection breaks without an answer
+		}
+		if name, password, _ := req.BasicAuth(); user != "" && name+":"+password != user {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+			return
 		}
 		inner.ServeHTTP(w, req)
 	})}
@@ -84,6 +90,13 @@ func (r *repository) push(t *testing.T, repo, version string) (ref string) {
 		t.Fatalf("pushing %s: %v", tag, err)
 	}
 	return tag.String()
+}
+
+// setUser has the registry ask for a name and a password, "name:password".
+func (r *repository) setUser(user string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.user = user
 }
 
 func (r *repository) setDown(down bool) {

@@ -93,12 +93,19 @@ func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy
 		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
 	}
 	here := err == nil
+	creds, err := r.credentialsOf(p, name)
+	if err != nil {
+		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+	}
+	if here && !accessOf(img.Labels()).allows(creds) {
+		here = false // for this pod
+	}
 	switch {
 	case here && policy != podmgr.PullPolicy(v1.PullAlways):
 	case !here && policy == podmgr.PullPolicy(v1.PullNever):
 		return res, &podmgr.ReasonError{Reason: "ErrImageNeverPull", Err: fmt.Errorf("image %q is not present with pull policy of Never", ref)}
 	default:
-		pulled, err := r.images.fetchOrAppear(ctx, name, !here)
+		pulled, err := r.images.fetchAs(ctx, name, !here, creds)
 		switch {
 		case err == nil && pulled == nil:
 			if img, err = r.images.local(ctx, name); err != nil {
@@ -150,12 +157,9 @@ func (x *images) local(ctx context.Context, name string) (client.Image, error) {
 	return img, nil
 }
 
-// fetchOrAppear fetches an image from its registry. With appear set it stops asking when the image comes another way, by
-// an import, and returns nil then: an unreachable registry can take minutes to say so.
-func (x *images) fetchOrAppear(ctx context.Context, name string, appear bool) (client.Image, error) {
-	if !appear {
-		return x.fetch(ctx, name)
-	}
+// fetchOrAppear fetches an image from its registry. It stops asking when a usable image comes another way, by an import,
+// and returns nil then: an unreachable registry can take minutes to say so.
+func (x *images) fetchOrAppear(ctx context.Context, name string, cred *manifests.PullCredential, usable func(client.Image) bool) (client.Image, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -164,14 +168,14 @@ func (x *images) fetchOrAppear(ctx context.Context, name string, appear bool) (c
 	}
 	fetched := make(chan result, 1)
 	go func() {
-		img, err := x.fetch(ctx, name)
+		img, err := x.fetch(ctx, name, cred)
 		fetched <- result{img, err}
 	}()
 	for {
 		x.mu.Lock()
 		changed := x.changed
 		x.mu.Unlock()
-		if _, err := x.client.GetImage(ctx, name); err == nil {
+		if img, err := x.client.GetImage(ctx, name); err == nil && usable(img) {
 			select {
 			case r := <-fetched: // it came from the registry after all
 				return r.img, r.err
@@ -197,19 +201,24 @@ func (x *images) imported() {
 	x.changed = make(chan struct{})
 }
 
-// fetch asks the registry; callers that want the same name share one transfer, which ends when none is left.
-func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
+// fetch asks the registry; callers that want the same name as the same user share one transfer, which ends when none is
+// left.
+func (x *images) fetch(ctx context.Context, name string, cred *manifests.PullCredential) (client.Image, error) {
+	key := name
+	if cred != nil {
+		key += " " + cred.Hash
+	}
 	x.mu.Lock()
-	p := x.pulls[name]
+	p := x.pulls[key]
 	if p == nil {
 		run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		p = &pull{done: make(chan struct{}), cancel: cancel}
-		x.pulls[name] = p
+		x.pulls[key] = p
 		go func() {
 			defer cancel()
 			stalled := x.watchStall(run, cancel)
-			p.img, p.err = x.client.Pull(run, name, client.WithPullLabels(x.pinOf(run, name)),
-				client.WithResolver(x.registries.resolver(run)),
+			p.img, p.err = x.pullAs(run, name, cred,
+				client.WithResolver(x.registries.resolver(run, name, cred)),
 				client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
 				client.WithMaxConcurrentDownloads(3),
 				client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(diff.WithSyncFs(true))}))
@@ -218,8 +227,8 @@ func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
 				p.err = fmt.Errorf("no data came for %s: %w", stallLimit, errdefs.ErrUnavailable)
 			}
 			x.mu.Lock()
-			if x.pulls[name] == p {
-				delete(x.pulls, name)
+			if x.pulls[key] == p {
+				delete(x.pulls, key)
 			}
 			x.mu.Unlock()
 			close(p.done)
@@ -235,8 +244,8 @@ func (x *images) fetch(ctx context.Context, name string) (client.Image, error) {
 		p.users--
 		if p.users == 0 {
 			p.cancel()
-			if x.pulls[name] == p {
-				delete(x.pulls, name)
+			if x.pulls[key] == p {
+				delete(x.pulls, key)
 			}
 		}
 		x.mu.Unlock()

@@ -117,7 +117,7 @@ func (x *Images) Pull(ctx context.Context, ref string, progress func(podmgr.Prog
 		return podmgr.Image{}, err
 	}
 	stop := x.watch(ctx, name, progress)
-	img, err := x.r.images.fetch(ctx, name)
+	img, err := x.r.images.fetch(ctx, name, nil)
 	stop()
 	if err != nil {
 		return podmgr.Image{}, fmt.Errorf("pulling image %q: %w", ref, err)

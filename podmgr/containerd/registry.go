@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"edgepod.dev/agent/manifests"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
@@ -37,11 +38,16 @@ func newRegistries(c Config) registries {
 	return r
 }
 
-// resolver is made for one pull; status (may be nil) tracks its downloads.
-func (r registries) resolver(ctx context.Context) remotes.Resolver {
+// resolver is made for one pull of an image, with a pod's credential or (nil) with what the node has.
+func (r registries) resolver(ctx context.Context, name string, cred *manifests.PullCredential) remotes.Resolver {
 	hosts := config.ConfigureHosts(ctx, config.HostOptions{
-		HostDir:     r.hostDir,
-		Credentials: r.credentials,
+		HostDir: r.hostDir,
+		Credentials: func(host string) (user, secret string, err error) {
+			if cred != nil && isRegistryOf(host, name) {
+				return cred.Username, cred.Password, nil
+			}
+			return r.credentials(host)
+		},
 		UpdateClient: func(c *http.Client) error {
 			if t, ok := c.Transport.(*http.Transport); ok {
 				t.ResponseHeaderTimeout = 60 * time.Second
