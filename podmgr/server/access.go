@@ -32,6 +32,9 @@ func Actions() []Action { return []Action{Read, ReadLogs, Metrics, Exec, Attach,
 type Caller struct {
 	Name   string
 	Groups []string
+	// UID and Extra are what else an API server tells of a caller.
+	UID   string
+	Extra map[string][]string
 }
 
 // Authenticator says who sent a request. ErrNoCredentials means that the request has none of its kind, so that the next

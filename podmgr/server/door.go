@@ -19,6 +19,8 @@ type TLSConfig struct {
 	// CertFile and KeyFile are the server's certificate; without them the agent makes one under PKIDir.
 	CertFile, KeyFile string
 	PKIDir            string
+	// Certificate, when set, is asked at each connection for a certificate that goes before those; nil: there is none yet.
+	Certificate func() *tls.Certificate
 	// ClientCAFile holds the authorities of client certificates, TokenFile callers by token (see tokenFile).
 	ClientCAFile, TokenFile string
 	// Authenticators are asked after the files, in order.
@@ -83,7 +85,14 @@ func (s *Server) tlsDoor(c TLSConfig) (*tls.Config, *door, error) {
 		s.Log.Error().Err(err).Msg("serving TLS, will try again at the next connection")
 	}
 	conf := &tls.Config{
-		MinVersion: tls.VersionTLS12, GetCertificate: cert.get,
+		MinVersion: tls.VersionTLS12, GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if c.Certificate != nil {
+				if given := c.Certificate(); given != nil {
+					return given, nil
+				}
+			}
+			return cert.get(h)
+		},
 		// Of TLS 1.2 only what is authenticated encryption with forward secrecy; those of 1.3 all are.
 		CipherSuites: []uint16{
 			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,

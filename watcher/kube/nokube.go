@@ -1,0 +1,37 @@
+//go:build nokube
+
+package kube
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+)
+
+// errNone says that client-go is not in this binary.
+var errNone = errors.New("this agent was built without API-server mode (tag nokube): --kubeconfig and --bootstrap-kubeconfig do nothing here")
+
+// Node is never made in this build.
+type Node struct{}
+
+// New returns an error.
+func New(Config, Host) (*Node, error) { return nil, errNone }
+
+// Run is described at the Node of other builds, as are the methods below.
+func (n *Node) Run(context.Context) error { return errNone }
+
+// ReviewToken implements server.Reviewer.
+func (n *Node) ReviewToken(context.Context, string) (authenticationv1.UserInfo, bool, error) {
+	return authenticationv1.UserInfo{}, false, errNone
+}
+
+// ReviewAccess implements server.Reviewer.
+func (n *Node) ReviewAccess(context.Context, authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+	return authorizationv1.SubjectAccessReviewStatus{}, errNone
+}
+
+// ServingCertificate returns nil.
+func (n *Node) ServingCertificate() *tls.Certificate { return nil }
