@@ -27,6 +27,7 @@ import (
 	"edgepod.dev/agent/podmgr/ctl"
 	"edgepod.dev/agent/podmgr/server"
 	"edgepod.dev/agent/watcher/dir"
+	"edgepod.dev/agent/watcher/kube"
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v2"
@@ -108,7 +109,7 @@ func commands(table []ctl.Command) (out []*cli.Command) {
 	for _, c := range table {
 		command := &cli.Command{
 			Name: c.Name, Aliases: c.Aliases, Usage: c.Usage, ArgsUsage: c.Args, Hidden: c.Hidden, SkipFlagParsing: c.Raw,
-			Flags: flags(c.Flags), Subcommands: commands(c.Commands),
+			Flags: flags(c.Flags, noEnv), Subcommands: commands(c.Commands),
 		}
 		if c.Run != nil {
 			command.Action = func(cc *cli.Context) error {
@@ -124,7 +125,11 @@ func commands(table []ctl.Command) (out []*cli.Command) {
 	return out
 }
 
-func flags(list []ctl.Flag) (out []cli.Flag) {
+// noEnv is for flags that no environment variable sets.
+func noEnv(string) []string { return nil }
+
+// flags turns a table of flags into those of the command line; env names the environment variables of a flag.
+func flags(list []ctl.Flag, env func(name string) []string) (out []cli.Flag) {
 	for _, f := range list {
 		var short []string
 		if f.Short != "" {
@@ -132,15 +137,15 @@ func flags(list []ctl.Flag) (out []cli.Flag) {
 		}
 		switch v := f.Default.(type) {
 		case bool:
-			out = append(out, &cli.BoolFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+			out = append(out, &cli.BoolFlag{Name: f.Name, Aliases: short, Usage: f.Usage, EnvVars: env(f.Name), Value: v})
 		case string:
-			out = append(out, &cli.StringFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+			out = append(out, &cli.StringFlag{Name: f.Name, Aliases: short, Usage: f.Usage, EnvVars: env(f.Name), Value: v})
 		case int64:
-			out = append(out, &cli.Int64Flag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+			out = append(out, &cli.Int64Flag{Name: f.Name, Aliases: short, Usage: f.Usage, EnvVars: env(f.Name), Value: v})
 		case time.Duration:
-			out = append(out, &cli.DurationFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: v})
+			out = append(out, &cli.DurationFlag{Name: f.Name, Aliases: short, Usage: f.Usage, EnvVars: env(f.Name), Value: v})
 		case []string:
-			out = append(out, &cli.StringSliceFlag{Name: f.Name, Aliases: short, Usage: f.Usage, Value: cli.NewStringSlice(v...)})
+			out = append(out, &cli.StringSliceFlag{Name: f.Name, Aliases: short, Usage: f.Usage, EnvVars: env(f.Name), Value: cli.NewStringSlice(v...)})
 		}
 	}
 	return out
@@ -171,52 +176,13 @@ func usageError(_ *cli.Context, err error, _ bool) error { return ctl.UsageError
 
 // runFlags are the flags of `agent run`; each is also a key of the configuration file and an environment variable.
 func runFlags() []cli.Flag {
-	env := func(name string) []string {
+	list := ctl.RunFlags()
+	for _, f := range kube.Flags() {
+		list = append(list, ctl.Flag(f))
+	}
+	return flags(list, func(name string) []string {
 		return []string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}
-	}
-	text := func(name, value, usage string) cli.Flag {
-		return &cli.StringFlag{Name: name, Value: value, Usage: usage, EnvVars: env(name)}
-	}
-	list := func(name, usage string, values ...string) cli.Flag {
-		return &cli.StringSliceFlag{Name: name, Value: cli.NewStringSlice(values...), Usage: usage, EnvVars: env(name)}
-	}
-	return []cli.Flag{
-		text("config", "/etc/agent/config.yaml", "`FILE` with any of these flags as keys; flags and environment win"),
-		list("manifests", "`DIR` with pod manifests; may be given more than once", "/etc/agent/manifests"),
-		text("images", "/etc/agent/images", "`DIR` whose image archives are imported"),
-		text("root", "/var/lib/agent", "`DIR` for what must survive a reboot"),
-		text("state", "/run/agent", "`DIR` for what must not; a tmpfs"),
-		text("pod-logs", "/var/log/pods", "`DIR` for the logs of containers"),
-		text("containerd", containerd.Embedded, "embedded, or the `SOCKET` of a containerd that runs already"),
-		text("shim", "", "`PATH` of containerd-shim-runc-v2 for the embedded containerd (default: beside this program)"),
-		text("runtime", "", "`PATH` of the OCI runtime (default: runc)"),
-		text("shim-group", "pod", "which containers share a shim process: those of a pod, or all of the node"),
-		text("pod-infra-container-image", "", "`IMAGE` of the pause container (default: built in)"),
-		text("cgroup-driver", "auto", "auto, cgroupfs or systemd"),
-		text("cgroup-root", "", "parent `CGROUP` of kubepods"),
-		list("cni-bin-dir", "`DIR` with CNI plugins", "/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"),
-		text("cni-conf-dir", "/etc/agent/cni", "`DIR` with CNI configuration; without one there the agent brings its own"),
-		text("bridge", "agent0", "`NAME` of the bridge in the agent's own CNI configuration"),
-		text("pod-cidr", "10.87.0.0/16", "pod addresses in the agent's own CNI configuration"),
-		list("registry-config", "`DIR` with hosts of registries in containerd's certs.d layout, and config.json with credentials", "/etc/agent/certs.d", "/etc/containerd/certs.d"),
-		text("hostname-override", "", "`NAME` of this node (default: the host name)"),
-		list("allowed-unsafe-sysctls", "`SYSCTL`s, or patterns ending in *, that pods may set beside the safe ones"),
-		&cli.Int64Flag{Name: "pod-max-pids", Value: 1024, Usage: "most processes of one pod; 0: no limit", EnvVars: env("pod-max-pids")},
-		&cli.DurationFlag{Name: "mass-removal-grace", Value: 30 * time.Second, Usage: "how long the removal of most manifests at once waits", EnvVars: env("mass-removal-grace")},
-		&cli.Int64Flag{Name: "container-log-max-size", Value: 10 << 20, Usage: "`BYTES` at which a container's log file is rotated", EnvVars: env("container-log-max-size")},
-		&cli.IntFlag{Name: "container-log-max-files", Value: 5, Usage: "log files kept for a container", EnvVars: env("container-log-max-files")},
-		text("address", "0.0.0.0", "`ADDRESS` that the API is served on over TLS, when a client CA or a token file is given"),
-		&cli.IntFlag{Name: "port", Value: 10250, Usage: "`PORT` of --address; 0: none", EnvVars: env("port")},
-		text("client-ca-file", "", "`FILE` with the authorities of client certificates: CN is the user, O are groups"),
-		text("token-auth-file", "", "`FILE` with lines of token,user,uid,\"group1,group2\""),
-		text("tls-cert-file", "", "`FILE` with the server's certificate (default: the agent makes one below --root)"),
-		text("tls-private-key-file", "", "`FILE` with its key"),
-		list("access", "`NAME=ACTION+ACTION` or group:NAME=…: who may do what over TLS; actions are read, logs, metrics, exec, attach, portforward, admin, and * for all"),
-		text("otlp-endpoint", "", "`URL` that traces of pod starts are sent to by OTLP over HTTP, such as http://collector:4318"),
-		&cli.DurationFlag{Name: "housekeeping-interval", Value: 10 * time.Second, Usage: "how often cAdvisor measures containers; 0: never", EnvVars: env("housekeeping-interval")},
-		text("log-level", "info", "debug, info, warn or error"),
-		text("log-format", "console", "console or json"),
-	}
+	})
 }
 
 // loadConfig sets every flag that neither the command line nor the environment set from the configuration file.
@@ -233,23 +199,21 @@ func loadConfig(c *cli.Context) error {
 	if err := yaml.UnmarshalStrict(b, &values); err != nil {
 		return fmt.Errorf("reading the configuration %s: %w", file, err)
 	}
-	known := map[string]bool{}
+	known := map[string]string{} // the names of flags, aliases too, and which flag they are
 	for _, f := range c.Command.Flags {
-		known[f.Names()[0]] = true
+		for _, name := range f.Names() {
+			known[name] = f.Names()[0]
+		}
 	}
 	for key, value := range values {
-		if !known[key] || key == "config" {
+		if known[key] == "" || key == "config" {
 			return fmt.Errorf("reading the configuration %s: there is no setting %q (see agent run --help)", file, key)
 		}
-		if c.IsSet(key) {
+		if c.IsSet(known[key]) {
 			continue
 		}
-		items, isList := value.([]any)
-		if !isList {
-			items = []any{value}
-		}
-		for _, item := range items {
-			if err := c.Set(key, fmt.Sprint(item)); err != nil {
+		for _, item := range ctl.SettingItems(value) {
+			if err := c.Set(known[key], item); err != nil {
 				return fmt.Errorf("reading the configuration %s: setting %s: %w", file, key, err)
 			}
 		}
@@ -260,6 +224,10 @@ func loadConfig(c *cli.Context) error {
 // run is the agent.
 func run(c *cli.Context) error {
 	log, err := newLog(c)
+	if err != nil {
+		return err
+	}
+	cluster, err := kube.Read(c)
 	if err != nil {
 		return err
 	}
@@ -286,7 +254,7 @@ func run(c *cli.Context) error {
 	}
 	recorder := metrics.NewRecorder()
 	manager := podmgr.New(podmgr.Options{
-		Runtime: engine, Sources: sources, NodeName: node, HostIP: containerd.NodeIP, Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
+		Runtime: engine, Sources: sources, NodeName: node, HostIP: cluster.HostIP(containerd.NodeIP), Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
 		Hooks: podmgr.Hooks{
 			Operated: recorder.RuntimeOperation, Pulled: recorder.ImagePulled, StartFailed: recorder.ContainerStartFailed,
 			Waited: recorder.PodWorkerStarted, Worked: recorder.PodWorked, Probed: recorder.Probed,
@@ -301,7 +269,11 @@ func run(c *cli.Context) error {
 		Node:    func(ctx context.Context) (*v1.Node, error) { return engine.Node(ctx, version) },
 		Healthy: func(ctx context.Context) error { return health.All(ctx, 5*time.Second, engine.Health()) },
 	})
-	door, err := tlsConfig(c)
+	member, err := joinCluster(cluster, c, engine, node, log)
+	if err != nil {
+		return err
+	}
+	door, err := tlsConfig(c, cluster, member, node)
 	if err != nil {
 		return err
 	}
@@ -316,8 +288,11 @@ func run(c *cli.Context) error {
 	}
 	g, ctx := errgroup.WithContext(c.Context)
 	g.Go(func() error { return api.Run(ctx, listener) })
-	if door.Enabled() && c.Int("port") != 0 {
+	if door.Enabled() && int(c.Int64("port")) != 0 {
 		g.Go(func() error { return api.RunTLS(ctx, door) })
+	}
+	if member != nil {
+		g.Go(func() error { return member.Run(ctx) })
 	}
 	g.Go(func() error { return manager.Run(ctx) })
 	g.Go(func() error { return measure.Run(ctx) })
@@ -373,8 +348,9 @@ func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Co
 		ShimPerNode: c.String("shim-group") == "node", PauseImage: c.String("pod-infra-container-image"),
 		CgroupDriver: c.String("cgroup-driver"), CgroupRoot: c.String("cgroup-root"), PodPidsLimit: c.Int64("pod-max-pids"),
 		CNIBinDirs: c.StringSlice("cni-bin-dir"), CNIConfDir: c.String("cni-conf-dir"), Bridge: c.String("bridge"), PodCIDR: c.String("pod-cidr"),
+		Hairpin: c.String("hairpin-mode"), ClusterDNS: c.StringSlice("cluster-dns"), ClusterDomain: c.String("cluster-domain"), SerialPulls: c.Bool("serialize-image-pulls"),
 		RegistryConfig: c.StringSlice("registry-config"), NodeName: node, UnsafeSysctls: c.StringSlice("allowed-unsafe-sysctls"),
-		LogMaxSize: c.Int64("container-log-max-size"), LogMaxFiles: c.Int("container-log-max-files"), Log: log,
+		LogMaxSize: c.Int64("container-log-max-size"), LogMaxFiles: int(c.Int64("container-log-max-files")), Log: log,
 	}
 }
 
@@ -445,13 +421,36 @@ func settings(c *cli.Context) map[string]any {
 	return out
 }
 
-func tlsConfig(c *cli.Context) (server.TLSConfig, error) {
+// joinCluster makes the agent a node of a cluster; nil without the flags for that.
+func joinCluster(config kube.Config, c *cli.Context, engine *containerd.Runtime, node string, log zerolog.Logger) (*kube.Node, error) {
+	if !config.Enabled() {
+		return nil, nil
+	}
+	return kube.New(config, kube.Host{
+		Name: node, Version: version, KubeletVersion: kube.KubeletVersion(version), Root: c.String("root"), Log: log,
+		RuntimeVersion: engine.EngineVersion, Runtime: engine.Health().Check, Images: engine.Images().OfNode, Handlers: engine.Handlers,
+	})
+}
+
+func tlsConfig(c *cli.Context, cluster kube.Config, member *kube.Node, node string) (server.TLSConfig, error) {
 	grants, err := server.ParseGrants(c.StringSlice("access"))
-	return server.TLSConfig{
-		Address: net.JoinHostPort(c.String("address"), strconv.Itoa(c.Int("port"))), PKIDir: filepath.Join(c.String("root"), "pki"),
+	out := server.TLSConfig{
+		Address: net.JoinHostPort(c.String("address"), strconv.Itoa(int(c.Int64("port")))), PKIDir: filepath.Join(c.String("root"), "pki"),
 		CertFile: c.String("tls-cert-file"), KeyFile: c.String("tls-private-key-file"),
 		ClientCAFile: c.String("client-ca-file"), TokenFile: c.String("token-auth-file"), Authorizer: grants,
-	}, err
+	}
+	if member != nil {
+		out.Certificate = member.ServingCertificate
+		// Without a client CA, tokens are all that could let the API server's users in.
+		if cluster.Access.TokenWebhook || out.ClientCAFile == "" {
+			out.Authenticators = append(out.Authenticators, server.ReviewedTokens{Reviewer: member})
+		}
+		out.Authorizer = server.Any{grants, server.ReviewedAccess{Reviewer: member, NodeName: node}}
+	}
+	if cluster.Access.Mode == kube.ModeAlwaysAllow {
+		out.Authorizer = server.Everybody{}
+	}
+	return out, err
 }
 
 func clientVersion() server.Version {

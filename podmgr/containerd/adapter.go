@@ -48,6 +48,9 @@ type Config struct {
 	CNIConfDir string
 	Bridge     string // name of the bridge in the agent's own CNI configuration
 	PodCIDR    string
+	// Hairpin is how a pod reaches itself through the agent's own bridge: "hairpin-veth" (also when empty),
+	// "promiscuous-bridge" or "none".
+	Hairpin string
 
 	// ClusterDNS are the servers of pods with dnsPolicy ClusterFirst, ClusterDomain what they search in, such as
 	// cluster.local. Without servers ClusterFirst means Default.
@@ -57,6 +60,7 @@ type Config struct {
 	ResolvConf string
 
 	RegistryConfig []string // certs.d directories, first match wins
+	SerialPulls    bool     // one image at a time
 	NodeName       string
 	PodPidsLimit   int64 // most processes of one pod; 0: no limit
 	// UnsafeSysctls are sysctls, or patterns ending in *, that pods may set beside the safe ones.
@@ -210,13 +214,21 @@ func (r *Runtime) Address() string { return r.engine.address }
 // Logs lets readers follow what containers write.
 func (r *Runtime) Logs() *logs.Hub { return r.logs.hub }
 
+// EngineVersion is the version of containerd; empty when it does not answer.
+func (r *Runtime) EngineVersion(ctx context.Context) string {
+	if r.engine.embedded() {
+		return version.Version
+	}
+	v, err := r.client.Version(r.ns(ctx))
+	if err != nil {
+		return ""
+	}
+	return v.Version
+}
+
 // Versions returns the versions of the engine and of the OCI runtime; one that does not answer is empty.
 func (r *Runtime) Versions(ctx context.Context) (engine, oci string) {
-	if r.engine.embedded() {
-		engine = version.Version
-	} else if v, err := r.client.Version(r.ns(ctx)); err == nil {
-		engine = v.Version
-	}
+	engine = r.EngineVersion(ctx)
 	binary := r.cfg.OCIRuntime
 	if binary == "" {
 		binary = "runc"

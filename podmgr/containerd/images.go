@@ -33,6 +33,8 @@ type images struct {
 	snapshotter string
 	log         zerolog.Logger
 
+	// turn, when not nil, is taken by the one transfer that may run at a time.
+	turn    chan struct{}
 	reading sync.Mutex // held while an image is parsed: pods that start together often share one
 
 	mu     sync.Mutex // guards all below
@@ -63,11 +65,15 @@ type image struct {
 }
 
 func newImages(c *client.Client, cfg Config, snapshotter string, log zerolog.Logger) *images {
-	return &images{
+	x := &images{
 		client: c, registries: newRegistries(cfg), snapshotter: snapshotter, log: log,
 		pulls: map[string]*pull{}, parsed: map[digest.Digest]*image{},
 		changed: make(chan struct{}),
 	}
+	if cfg.SerialPulls {
+		x.turn = make(chan struct{}, 1)
+	}
+	return x
 }
 
 // normalise gives a reference its full name, as docker does: nginx is docker.io/library/nginx:latest.
@@ -201,6 +207,29 @@ func (x *images) imported() {
 	x.changed = make(chan struct{})
 }
 
+// transfer gets one image; cancel ends ctx, and with it the transfer.
+func (x *images) transfer(ctx context.Context, cancel context.CancelFunc, name string, cred *manifests.PullCredential) (client.Image, error) {
+	if x.turn != nil {
+		select {
+		case x.turn <- struct{}{}:
+			defer func() { <-x.turn }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	stalled := x.watchStall(ctx, cancel)
+	img, err := x.pullAs(ctx, name, cred,
+		client.WithResolver(x.registries.resolver(ctx, name, cred)),
+		client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
+		client.WithMaxConcurrentDownloads(3),
+		client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(diff.WithSyncFs(true))}))
+	cancel()
+	if <-stalled {
+		err = fmt.Errorf("no data came for %s: %w", stallLimit, errdefs.ErrUnavailable)
+	}
+	return img, err
+}
+
 // fetch asks the registry; callers that want the same name as the same user share one transfer, which ends when none is
 // left.
 func (x *images) fetch(ctx context.Context, name string, cred *manifests.PullCredential) (client.Image, error) {
@@ -216,16 +245,7 @@ func (x *images) fetch(ctx context.Context, name string, cred *manifests.PullCre
 		x.pulls[key] = p
 		go func() {
 			defer cancel()
-			stalled := x.watchStall(run, cancel)
-			p.img, p.err = x.pullAs(run, name, cred,
-				client.WithResolver(x.registries.resolver(run, name, cred)),
-				client.WithPullUnpack, client.WithPullSnapshotter(x.snapshotter),
-				client.WithMaxConcurrentDownloads(3),
-				client.WithUnpackOpts([]client.UnpackOpt{client.WithUnpackApplyOpts(diff.WithSyncFs(true))}))
-			cancel()
-			if <-stalled {
-				p.err = fmt.Errorf("no data came for %s: %w", stallLimit, errdefs.ErrUnavailable)
-			}
+			p.img, p.err = x.transfer(run, cancel, name, cred)
 			x.mu.Lock()
 			if x.pulls[key] == p {
 				delete(x.pulls, key)

@@ -114,7 +114,8 @@ func confFiles(dir string) ([]string, error) {
 // per pod (masquerade), which halves the time an attach takes.
 func ownConf(c Config, portmap bool) []byte {
 	plugins := []any{map[string]any{
-		"type": "bridge", "bridge": c.Bridge, "isGateway": true, "ipMasq": false, "hairpinMode": true, "promiscMode": false,
+		"type": "bridge", "bridge": c.Bridge, "isGateway": true, "ipMasq": false, "hairpinMode": c.Hairpin == "" || c.Hairpin == "hairpin-veth",
+		"promiscMode": c.Hairpin == "promiscuous-bridge",
 		"ipam": map[string]any{
 			"type": "host-local", "dataDir": filepath.Join(c.State, "cni", "ipam"),
 			"ranges": []any{[]any{map[string]any{"subnet": c.PodCIDR}}},

@@ -83,6 +83,16 @@ func (c Config) Enabled() bool {
 	return c.Credentials.Kubeconfig != "" || c.Credentials.Bootstrap != ""
 }
 
+// HostIP returns what answers for the node's address: the one of --node-ip, or fallback without one.
+func (c Config) HostIP(fallback func() string) func() string {
+	for _, ip := range c.Node.IPs {
+		if !ip.IsUnspecified() {
+			return func() string { return ip.String() }
+		}
+	}
+	return fallback
+}
+
 // Read takes the configuration from the flags.
 func Read(v Values) (Config, error) {
 	c := Config{
