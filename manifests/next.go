@@ -4,17 +4,6 @@ import (
 	"strings"
 )
 
-// nextFields are rows that are decoded and made by podmgr/volume already and wait for podmgr/containerd to use them. Move
-// each into Fields when its effect can be seen in a container. Until then they are refused, so that nothing is accepted
-// and ignored.
-func nextFields() []Field {
-	return []Field{
-		{Path: "spec.volumes[*].nfs.server", Since: next, Note: "NFS 4, mounted by the kernel alone"},
-		{Path: "spec.volumes[*].nfs.path", Since: next},
-		{Path: "spec.volumes[*].nfs.readOnly", Since: next},
-	}
-}
-
 // environmentFields are those of a container at c, such as "spec.containers[*].".
 func environmentFields(c string) []Field {
 	from, env := c+"envFrom[*].", c+"env[*].valueFrom."
@@ -38,6 +27,11 @@ func configVolumeFields() []Field {
 		{Path: v + "emptyDir.medium", Since: first, Note: "on disk, Memory, HugePages, HugePages-<size>", check: checkMedium},
 		{Path: v + "emptyDir.sizeLimit", Since: first, Note: "the size of medium Memory; accepted on disk, not enforced yet"},
 		{Path: v + "projected.defaultMode", Since: first},
+		{Path: v + "image.reference", Since: next, Note: "an image's root filesystem, read-only and without programs"},
+		{Path: v + "image.pullPolicy", Since: next},
+		{Path: v + "nfs.server", Since: next, Note: "NFS 4, where the node's kernel has it"},
+		{Path: v + "nfs.path", Since: next},
+		{Path: v + "nfs.readOnly", Since: next},
 	}
 	for _, source := range []string{"configMap.name", "secret.secretName"} {
 		kind, _, _ := strings.Cut(source, ".")

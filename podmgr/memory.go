@@ -171,7 +171,7 @@ func (m *memory) settle(a action, err error, now time.Time) {
 	}
 	m.failed[k] = f
 	if a.verb == start {
-		delete(m.pulled, a.container) // its image may be what is missing
+		m.askAgain(a.container)
 	}
 }
 

@@ -227,8 +227,11 @@ func (p *planner) container(spec *v1.Container, r role, alone bool) {
 		return
 	}
 	_, failedBefore := p.mem.failed[stepKey{verb: start, uid: uid, target: spec.Name}]
-	if !p.mem.hasImage(spec.Name, n.attempt) && (!cutOff || failedBefore) {
-		p.pull(spec)
+	missing := !p.mem.hasImage(spec.Name, n.attempt) && (!cutOff || failedBefore)
+	if missing {
+		p.pull(spec, spec.Image, PullPolicy(spec.ImagePullPolicy))
+	}
+	if p.pullVolumes(spec) || missing {
 		return
 	}
 	if !alone || !p.sandboxComes() || (last != nil && !cutOff && !last.Sealed) ||
@@ -246,21 +249,22 @@ func (p *planner) sandboxComes() bool {
 	return p.sb != nil && p.sb.State == SandboxReady || p.d.has(ensureSandbox)
 }
 
-// pull fetches the image of a container, once per reference.
-func (p *planner) pull(spec *v1.Container) {
+// pull fetches an image for a container, once per reference.
+func (p *planner) pull(spec *v1.Container, image string, policy PullPolicy) {
 	uid := p.pod.UID
-	if f, failed := p.mem.failed[stepKey{verb: pull, uid: uid, target: spec.Image}]; failed {
+	if f, failed := p.mem.failed[stepKey{verb: pull, uid: uid, target: image}]; failed {
 		if shown := f.at.Add(errShown); shown.After(p.now) {
 			p.d.wakeAt(shown) // the status turns from ErrImagePull to ImagePullBackOff
 		}
 	}
-	if p.d.pulls(spec.Image) {
+	if p.d.pulls(image) {
 		return
 	}
-	p.add(action{
-		verb: pull, uid: uid, target: spec.Image, container: spec.Name,
-		policy: PullPolicy(spec.ImagePullPolicy), why: "a container needs its image",
-	})
+	why := "a container needs its image"
+	if image != spec.Image {
+		why = "a volume needs its image"
+	}
+	p.add(action{verb: pull, uid: uid, target: image, container: spec.Name, policy: policy, why: why})
 }
 
 func startReason(last *Container) string {

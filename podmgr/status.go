@@ -163,8 +163,8 @@ func (f *facts) waiting(spec *v1.Container, r role, last *Container) (reason, me
 	if last != nil && f.mem.mark(last).Ended == EndedByHook && last.State.Ended() {
 		return reasonHookError, f.mem.hookError(last), true
 	}
-	if p, failed := f.mem.failed[stepKey{verb: pull, uid: f.pod.UID, target: spec.Image}]; failed && f.due(spec, r) {
-		reason, message = pullWaiting(spec.Image, &p, f.now)
+	if image, p, failed := f.pullFailure(spec); failed && f.due(spec, r) {
+		reason, message = pullWaiting(image, &p, f.now)
 		return reason, message, true
 	}
 	s, failed := f.mem.failed[stepKey{verb: start, uid: f.pod.UID, target: spec.Name}]

@@ -151,6 +151,7 @@ func (w *worker) imageIsHere(s *step) {
 		return
 	}
 	l := lifeOf(w.want.pod.Object, &w.have, &w.mem, time.Now())
+	w.mem.volumesHaveImage(l.pod, s.target, s.policy)
 	for i := range sizeAll(l.pod) {
 		c, r := nth(l.pod, i)
 		if c.Image != s.target || PullPolicy(c.ImagePullPolicy) != s.policy {

@@ -354,6 +354,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		func() error { return r.detach(ctx, uid) },
 		func() error { r.sweepContainers(ctx); return nil },
 		func() error { return volume.Remove(ctx, r.volumeDirs(uid)) },
+		func() error { return r.dropImageVolumes(ctx, k, uid) },
 		func() error { return removeTree(r.podState(uid)) },
 		func() error { return r.cgroups.remove(uid) },
 		func() error { return r.dropLease(ctx, uid) },

@@ -51,6 +51,9 @@ func (x *starting) resolveVolumes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := x.imageVolumes(ctx, set.Dirs, paths); err != nil {
+		return err
+	}
 	facts := set.Facts
 	facts.ReadVolumeFile = volume.ReadFile(paths)
 	if facts.PodIPs, facts.HostIPs, err = x.addresses(ctx); err != nil {

@@ -33,11 +33,11 @@ func (s Set) ensureClaim(ctx context.Context, v *v1.Volume) (string, error) {
 // pkg/volume/local). The mount is what says that this pod has done so.
 func (s Set) ensureLocal(name string, c manifests.Claim) (string, error) {
 	fail := func(err error) (string, error) { return "", fmt.Errorf("volume %q: %w", name, err) }
-	dir := s.Dirs.mount(name)
+	dir := s.Dirs.Mount(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fail(fmt.Errorf("creating its mount point: %w", err))
 	}
-	mounted, err := isMountPoint(dir)
+	mounted, err := IsMountPoint(dir)
 	if err != nil {
 		return fail(err)
 	}

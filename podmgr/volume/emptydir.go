@@ -22,10 +22,10 @@ func (s Set) ensureEmptyDir(v *v1.Volume) (string, error) {
 		dir = s.Dirs.disk(v.Name)
 		err = s.makeDir(dir)
 	case medium == v1.StorageMediumMemory:
-		dir = s.Dirs.mount(v.Name)
+		dir = s.Dirs.Mount(v.Name)
 		err = mountTmpfs(dir, "mode=1777"+sizeOption(s.memorySize(v)), 0)
 	case medium == v1.StorageMediumHugePages, strings.HasPrefix(string(medium), string(v1.StorageMediumHugePagesPrefix)):
-		dir = s.Dirs.mount(v.Name)
+		dir = s.Dirs.Mount(v.Name)
 		var page int64
 		if page, err = pageSize(s.Pod.Object, medium); err == nil {
 			err = mountOnce(dir, "hugetlbfs", fmt.Sprintf("mode=1777,pagesize=%d", page), 0)

@@ -14,7 +14,7 @@ func mountOnce(dir, kind, options string, flags uintptr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("creating its mount point: %w", err)
 	}
-	mounted, err := isMountPoint(dir)
+	mounted, err := IsMountPoint(dir)
 	if err != nil || mounted {
 		return err
 	}
@@ -24,8 +24,8 @@ func mountOnce(dir, kind, options string, flags uintptr) error {
 	return nil
 }
 
-// isMountPoint asks the mount table, so that it answers when what is mounted does not.
-func isMountPoint(dir string) (bool, error) {
+// IsMountPoint says whether something is mounted on dir. It asks the mount table, so that it answers when what is mounted does not.
+func IsMountPoint(dir string) (bool, error) {
 	parent, err := filepath.EvalSymlinks(filepath.Dir(dir)) // the table has no links in its paths
 	if err != nil {
 		return false, fmt.Errorf("looking for a mount: %w", err)

@@ -22,11 +22,11 @@ const (
 
 // ensureNFS mounts an export of an NFS 4 server. The kernel does it alone, so no nfs-common is needed on the node.
 func (s Set) ensureNFS(ctx context.Context, v *v1.Volume) (string, error) {
-	dir := s.Dirs.mount(v.Name)
+	dir := s.Dirs.Mount(v.Name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("volume %q: creating its mount point: %w", v.Name, err)
 	}
-	mounted, err := isMountPoint(dir)
+	mounted, err := IsMountPoint(dir)
 	if err == nil && !mounted {
 		err = mountNFS(ctx, v.NFS, dir)
 	}

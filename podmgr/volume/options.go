@@ -30,6 +30,9 @@ func Options(p *manifests.Pod, v *v1.Volume, m *v1.VolumeMount, rro bool) ([]str
 	if m.ReadOnly || manifests.VolumeReadOnly(p, v) {
 		options[2] = "ro"
 	}
+	if v.Image != nil { // nothing in it runs (KEP-4639)
+		options = append(options, "nosuid", "nodev", "noexec")
+	}
 	mode := v1.RecursiveReadOnlyDisabled
 	if m.RecursiveReadOnly != nil {
 		mode = *m.RecursiveReadOnly

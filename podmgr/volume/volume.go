@@ -14,8 +14,11 @@ type Dirs struct {
 	Memory string
 }
 
-func (d Dirs) disk(name string) string  { return filepath.Join(d.Disk, name) }
-func (d Dirs) mount(name string) string { return filepath.Join(d.Memory, "mounts", name) }
+func (d Dirs) disk(name string) string { return filepath.Join(d.Disk, name) }
+
+// Mount is where a volume that is a mount of its own lies, one of an image included, which the engine makes.
+func (d Dirs) Mount(name string) string { return filepath.Join(d.Memory, "mounts", name) }
+
 func (d Dirs) config() string           { return filepath.Join(d.Memory, "config") }
 func (d Dirs) files(name string) string { return filepath.Join(d.config(), name) }
 func (d Dirs) subpath(container string, mount int) string {
