@@ -80,27 +80,11 @@ func app() *cli.App {
 		Version:         version,
 		HideVersion:     true,
 		HideHelpCommand: true,
-		Flags:           clientFlags(),
+		Flags:           flags(ctl.ClientFlags(), envOf),
 		OnUsageError:    usageError,
 		Commands: append([]*cli.Command{
 			{Name: "run", Usage: "run the pods of the manifest directories and keep them running", Flags: runFlags(), Before: loadConfig, Action: run},
 		}, commands(ctl.Commands())...),
-	}
-}
-
-// clientFlags say how the running agent is reached.
-func clientFlags() []cli.Flag {
-	text := func(name, value, usage string) cli.Flag {
-		return &cli.StringFlag{Name: name, Value: value, Usage: usage, EnvVars: []string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}}
-	}
-	return []cli.Flag{
-		text("socket", ctl.DefaultSocket, "`PATH` of the running agent's socket"),
-		text("server", "", "`URL` of an agent on another machine, such as https://host:10250"),
-		text("token", "", "`TOKEN` for --server"),
-		text("certificate-authority", "", "`FILE` with whom to trust as --server: its own agent.crt will do"),
-		text("client-certificate", "", "`FILE` with a client certificate for --server"),
-		text("client-key", "", "`FILE` with its key"),
-		&cli.BoolFlag{Name: "insecure-skip-tls-verify", Usage: "trust any certificate of --server"},
 	}
 }
 
@@ -125,8 +109,12 @@ func commands(table []ctl.Command) (out []*cli.Command) {
 	return out
 }
 
-// noEnv is for flags that no environment variable sets.
+// noEnv is for flags that no environment variable sets, envOf names the variable of the others.
 func noEnv(string) []string { return nil }
+
+func envOf(name string) []string {
+	return []string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}
+}
 
 // flags turns a table of flags into those of the command line; env names the environment variables of a flag.
 func flags(list []ctl.Flag, env func(name string) []string) (out []cli.Flag) {
@@ -180,9 +168,7 @@ func runFlags() []cli.Flag {
 	for _, f := range kube.Flags() {
 		list = append(list, ctl.Flag(f))
 	}
-	return flags(list, func(name string) []string {
-		return []string{"AGENT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))}
-	})
+	return flags(list, envOf)
 }
 
 // loadConfig sets every flag that neither the command line nor the environment set from the configuration file.
@@ -223,7 +209,7 @@ func loadConfig(c *cli.Context) error {
 
 // run is the agent.
 func run(c *cli.Context) error {
-	log, err := newLog(c)
+	log, err := server.NewLog(c.String("log-level"), c.String("log-format"), os.Stderr)
 	if err != nil {
 		return err
 	}
@@ -252,8 +238,16 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	var manager *podmgr.Manager
+	member, err := joinCluster(cluster, c, engine, node, &manager, log)
+	if err != nil {
+		return err
+	}
+	if member != nil {
+		sources = append(sources, member.Pods())
+	}
 	recorder := metrics.NewRecorder()
-	manager := podmgr.New(podmgr.Options{
+	manager = podmgr.New(podmgr.Options{
 		Runtime: engine, Sources: sources, NodeName: node, HostIP: cluster.HostIP(containerd.NodeIP), Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
 		Hooks: podmgr.Hooks{
 			Operated: recorder.RuntimeOperation, Pulled: recorder.ImagePulled, StartFailed: recorder.ContainerStartFailed,
@@ -266,13 +260,14 @@ func run(c *cli.Context) error {
 		Containers: engine, HostLogs: "/var/log", Checks: []health.Named{engine.Health()}, Configz: func() any { return settings(c) }, Restart: manager.Restart, Ready: manager.Ready(),
 		Board: manager.Board(), Images: engine.Images(), Logs: engine.Logs(), NodeName: node, Log: log,
 		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) }, Requested: recorder.Request,
-		Node:    func(ctx context.Context) (*v1.Node, error) { return engine.Node(ctx, version) },
+		Node: func(ctx context.Context) (*v1.Node, error) {
+			if member != nil && member.Object() != nil {
+				return member.Object(), nil
+			}
+			return engine.Node(ctx, version)
+		},
 		Healthy: func(ctx context.Context) error { return health.All(ctx, 5*time.Second, engine.Health()) },
 	})
-	member, err := joinCluster(cluster, c, engine, node, log)
-	if err != nil {
-		return err
-	}
 	door, err := tlsConfig(c, cluster, member, node)
 	if err != nil {
 		return err
@@ -298,7 +293,7 @@ func run(c *cli.Context) error {
 	g.Go(func() error { return measure.Run(ctx) })
 	g.Go(func() error { return health.Quiet(ctx, manager.Board().Changed, 10*time.Second, debug.FreeOSMemory) })
 	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), manager, log) })
-	g.Go(func() error { return notify(ctx, manager, engine) })
+	g.Go(func() error { return notify(ctx, manager, engine, member != nil) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -389,8 +384,14 @@ func importImages(ctx context.Context, drop string, images *containerd.Images, m
 }
 
 // notify tells systemd, where it is there, that the agent is ready and stays alive.
-func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime) error {
+// Of a cluster's pods nothing may be known for as long as the link is down, which is no reason to have systemd wait.
+func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime, cluster bool) error {
+	var enough <-chan time.Time
+	if cluster {
+		enough = time.After(10 * time.Second)
+	}
 	select {
+	case <-enough:
 	case <-m.Ready():
 	case <-ctx.Done():
 		return nil
@@ -421,14 +422,30 @@ func settings(c *cli.Context) map[string]any {
 	return out
 }
 
-// joinCluster makes the agent a node of a cluster; nil without the flags for that.
-func joinCluster(config kube.Config, c *cli.Context, engine *containerd.Runtime, node string, log zerolog.Logger) (*kube.Node, error) {
+// joinCluster makes the agent a node of a cluster; nil without the flags for that. The manager is there when it runs.
+func joinCluster(config kube.Config, c *cli.Context, engine *containerd.Runtime, node string, m **podmgr.Manager, log zerolog.Logger) (*kube.Node, error) {
 	if !config.Enabled() {
 		return nil, nil
 	}
 	return kube.New(config, kube.Host{
 		Name: node, Version: version, KubeletVersion: kube.KubeletVersion(version), Root: c.String("root"), Log: log,
 		RuntimeVersion: engine.EngineVersion, Runtime: engine.Health().Check, Images: engine.Images().OfNode, Handlers: engine.Handlers,
+	}, kube.Board{
+		Entries: func() (out []kube.Entry) {
+			for _, e := range (*m).Board().List() {
+				deleted := !e.Deleted.IsZero() || e.Pod != nil && e.Pod.Object.DeletionTimestamp != nil
+				out = append(out, kube.Entry{Key: e.Key, Pod: e.Pod, Source: e.Source, Status: &e.Status, Deleted: deleted, Gone: e.Gone})
+			}
+			return out
+		},
+		Events: func() (out []kube.Event) {
+			for _, e := range (*m).Board().Events(manifests.Key{}) {
+				out = append(out, kube.Event(e))
+			}
+			return out
+		},
+		Changed: func() <-chan struct{} { return (*m).Board().Changed() }, Ready: func() <-chan struct{} { return (*m).Ready() },
+		Record: func(e kube.Event) { (*m).Board().Record(podmgr.Event(e)) },
 	})
 }
 
@@ -469,25 +486,4 @@ func serverVersion(ctx context.Context, engine *containerd.Runtime) server.Versi
 	v := clientVersion()
 	v.Containerd, v.Runtime = engine.Versions(ctx)
 	return v
-}
-
-func newLog(c *cli.Context) (zerolog.Logger, error) {
-	level, err := zerolog.ParseLevel(c.String("log-level"))
-	if err != nil {
-		return zerolog.Nop(), fmt.Errorf("reading --log-level: %w", err)
-	}
-	switch c.String("log-format") {
-	case "json":
-		return zerolog.New(os.Stderr).Level(level).With().Timestamp().Logger(), nil
-	case "console":
-		w := zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: "15:04:05.000", NoColor: os.Getenv("NO_COLOR") != "" || !isTerminal(os.Stderr)}
-		zerolog.TimeFieldFormat = time.RFC3339Nano
-		return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
-	}
-	return zerolog.Nop(), fmt.Errorf("--log-format %q: want console or json", c.String("log-format"))
-}
-
-func isTerminal(f *os.File) bool {
-	st, err := f.Stat()
-	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }

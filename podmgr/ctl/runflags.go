@@ -7,6 +7,19 @@ import (
 	"time"
 )
 
+// ClientFlags say how the running agent is reached.
+func ClientFlags() []Flag {
+	return []Flag{
+		{"socket", "", DefaultSocket, "`PATH` of the running agent's socket"},
+		{"server", "", "", "`URL` of an agent on another machine, such as https://host:10250"},
+		{"token", "", "", "`TOKEN` for --server"},
+		{"certificate-authority", "", "", "`FILE` with whom to trust as --server: its own agent.crt will do"},
+		{"client-certificate", "", "", "`FILE` with a client certificate for --server"},
+		{"client-key", "", "", "`FILE` with its key"},
+		{"insecure-skip-tls-verify", "", false, "trust any certificate of --server"},
+	}
+}
+
 // RunFlags are the flags of `agent run` that every build has, as plain data; each is also a key of the configuration file
 // and an environment variable.
 func RunFlags() []Flag {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edgepod.dev/agent/watcher/kube/pods"
 	"github.com/rs/zerolog"
 	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,20 +26,25 @@ type Node struct {
 	conn    *connection
 	clients clients
 	auth    *reviews
+	board   Board
+	pods    *pods.Pods
 	serving *servingCertificate // nil when nobody asks for one
 	events  *nodeEvents
 
 	// seen is the Node as the API server last showed it; nil before.
 	seen atomic.Pointer[v1.Node]
+	// initial is the Node as it would be registered.
+	initial atomic.Pointer[v1.Node]
 	// pressed is what eviction found last.
 	pressed atomic.Pointer[pressures]
 	// registered is closed when the Node object is there.
 	registered chan struct{}
+	ready      chan struct{} // closed when the board shows every pod
 	kick       chan struct{} // cap 1: look at the status now
 }
 
 // New reads credentials and prepares everything; nothing is sent before Run.
-func New(cfg Config, host Host) (*Node, error) {
+func New(cfg Config, host Host, board Board) (*Node, error) {
 	host = host.withDefaults()
 	conn, err := connect(cfg.Credentials, host.Name)
 	if err != nil {
@@ -50,7 +56,11 @@ func New(cfg Config, host Host) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, host: host, log: host.Log.With().Str("api", clients.host).Logger(), conn: conn, clients: clients,
-		auth: newReviews(clients.kube), registered: make(chan struct{}), kick: make(chan struct{}, 1),
+		auth: newReviews(clients.kube), board: board,
+		registered: make(chan struct{}), ready: make(chan struct{}), kick: make(chan struct{}, 1),
+	}
+	if n.pods, err = newPods(n); err != nil {
+		return nil, err
 	}
 	n.events = newNodeEvents(n)
 	if cfg.Credentials.RotateServer {
@@ -71,7 +81,13 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.serving != nil {
 		group.Go(func() { n.serving.run(ctx) })
 	}
+	n.initial.Store(n.wantedNode(n.look(ctx)))
+	group.Go(func() { n.await(ctx) })
+	group.Go(func() { n.report(ctx) })
 	n.register(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
 	group.Go(func() { n.watchNode(ctx) })
 	group.Go(func() { n.runLease(ctx) })
 	group.Go(func() { n.runStatus(ctx) })
@@ -79,16 +95,25 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
+// await closes ready when the board is.
+func (n *Node) await(ctx context.Context) {
+	select {
+	case <-n.board.Ready():
+		close(n.ready)
+	case <-ctx.Done():
+	}
+}
+
 // Registered is closed when the Node object is known to be there; without it the API server lets a node see nothing.
 func (n *Node) Registered() <-chan struct{} { return n.registered }
 
 // Object is the Node as it was last seen in the API, or, before that, as it would be registered: what pods are admitted
-// by. It must not be written to.
-func (n *Node) Object(ctx context.Context) *v1.Node {
+// by. It is nil before Run has looked at the machine, and must not be written to.
+func (n *Node) Object() *v1.Node {
 	if seen := n.seen.Load(); seen != nil {
 		return seen
 	}
-	return n.wantedNode(n.look(ctx))
+	return n.initial.Load()
 }
 
 // Look has the status looked at now rather than at the next interval.
@@ -139,7 +164,8 @@ func (n *Node) tryRegister(ctx context.Context) error {
 		n.seen.Store(there)
 		return nil
 	}
-	want := n.wantedNode(n.look(ctx))
+	want := n.initial.Load().DeepCopy()
+	n.fillStatus(&want.Status, n.look(ctx))
 	made, err := nodes.Create(ctx, want, metav1.CreateOptions{})
 	if err == nil {
 		n.log.Info().Str("node", made.Name).Msg("registered the node")

@@ -9,6 +9,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	v1 "k8s.io/api/core/v1"
 )
 
 // errNone says that client-go is not in this binary.
@@ -18,10 +19,16 @@ var errNone = errors.New("this agent was built without API-server mode (tag noku
 type Node struct{}
 
 // New returns an error.
-func New(Config, Host) (*Node, error) { return nil, errNone }
+func New(Config, Host, Board) (*Node, error) { return nil, errNone }
 
 // Run is described at the Node of other builds, as are the methods below.
 func (n *Node) Run(context.Context) error { return errNone }
+
+// Pods returns nil.
+func (n *Node) Pods() Source { return nil }
+
+// Object returns nil.
+func (n *Node) Object() *v1.Node { return nil }
 
 // ReviewToken implements server.Reviewer.
 func (n *Node) ReviewToken(context.Context, string) (authenticationv1.UserInfo, bool, error) {
