@@ -17,6 +17,7 @@ const (
 	postStart
 	mark
 	refresh
+	resize
 	preStop
 	stop
 	seal
@@ -27,7 +28,7 @@ const (
 
 func (v verb) String() string {
 	return [...]string{
-		"?", "pull", "ensure sandbox", "start", "postStart hook", "mark", "refresh", "preStop hook", "stop", "seal", "remove",
+		"?", "pull", "ensure sandbox", "start", "postStart hook", "mark", "refresh", "resize", "preStop hook", "stop", "seal", "remove",
 		"remove sandbox", "forget",
 	}[v]
 }
@@ -36,7 +37,7 @@ func (v verb) String() string {
 // wanted.
 func (v verb) creates() bool {
 	switch v {
-	case pull, ensureSandbox, start, postStart, refresh:
+	case pull, ensureSandbox, start, postStart, refresh, resize:
 		return true
 	}
 	return false
@@ -47,7 +48,7 @@ type action struct {
 	verb verb
 	uid  types.UID
 	// target is what the call is about: a reference (pull), a container name (start), a container ID (hooks, mark, stop,
-	// seal, remove), a sandbox ID (remove sandbox), nothing (ensure sandbox, refresh, forget: the UID says it).
+	// seal, remove), a sandbox ID (remove sandbox), nothing (ensure sandbox, refresh, resize, forget: the UID says it).
 	target string
 	// container is the container's name where the action is about one.
 	container string
@@ -56,6 +57,8 @@ type action struct {
 	backoff time.Duration // start: what the instance carries
 	policy  PullPolicy    // pull
 	mark    Mark          // mark
+	// containers are those that a resize is about, beside the pod as a whole.
+	containers []string
 	grace   time.Duration // preStop, stop: how long it may take
 	// budget is what is left, at the beginning of a preStop or a stop, of the whole time to end; all says that this time is
 	// the whole pod's.

@@ -30,8 +30,12 @@ func (f *facts) conditions(s *v1.PodStatus) []v1.PodCondition {
 	if message := f.gates(); ready.Status == v1.ConditionTrue && message != "" {
 		ready.Status, ready.Reason, ready.Message = v1.ConditionFalse, reasonGates, message
 	}
-	conditions := append(
-		f.foreign(),
+	conditions := f.foreign()
+	if c, holds := f.resizeCondition(); holds {
+		conditions = append(conditions, f.since(c, time.Time{}))
+	}
+	conditions = append(
+		conditions,
 		f.sandboxReady(s, since),
 		f.initialized(s, began),
 		f.since(ready, since),
@@ -85,7 +89,7 @@ func (f *facts) foreign() (conditions []v1.PodCondition) {
 	for _, c := range f.pod.Status.Conditions {
 		switch c.Type {
 		case v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled,
-			v1.AllContainersRestarting:
+			v1.AllContainersRestarting, v1.PodResizeInProgress:
 		default:
 			conditions = append(conditions, c)
 		}

@@ -34,7 +34,7 @@ type lane struct {
 
 func (a *action) lane() lane {
 	switch a.verb {
-	case pull, start, mark, refresh:
+	case pull, start, mark, refresh, resize:
 		return lane{a.verb, a.target}
 	case ensureSandbox, removeSandbox, forget:
 		return lane{ensureSandbox, ""}

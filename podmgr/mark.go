@@ -25,6 +25,8 @@ const (
 	EndedByStartup EndCause = "Startup"
 	// EndedByHook says that its postStart hook has failed.
 	EndedByHook EndCause = "PostStart"
+	// EndedByChange says that its container has changed in a way that a running instance cannot follow.
+	EndedByChange EndCause = "Change"
 	// EndedForRestart says that a person asked for the pod to be started anew.
 	EndedForRestart EndCause = "Restart"
 )

@@ -196,7 +196,8 @@ func (m *memory) stale(p *manifests.Pod) bool {
 // may succeed now.
 func (m *memory) changed() {
 	for k := range m.failed {
-		if k.verb == start || k.verb == refresh || k.verb == ensureSandbox || k.verb == pull {
+		switch k.verb {
+		case start, refresh, resize, ensureSandbox, pull:
 			delete(m.failed, k)
 		}
 	}
@@ -233,7 +234,7 @@ func pause(v verb, reason string, count int) time.Duration {
 		return double(10*time.Second, 300*time.Second, count) // the kubelet's
 	case v == start:
 		return double(time.Second, 300*time.Second, count)
-	case v == ensureSandbox, v == refresh:
+	case v == ensureSandbox, v == refresh, v == resize:
 		return double(time.Second, 30*time.Second, count)
 	default:
 		return double(200*time.Millisecond, 30*time.Second, count)

@@ -38,6 +38,8 @@ type Sandbox struct {
 	// Life names this life of the sandbox: it is another one after the sandbox was removed and made again, and after a
 	// reboot. Container.Life refers to it. Clocks jump; this does not.
 	Life string
+	// Resources are what the pod's own cgroup was given last of spec.resources; nil: not known.
+	Resources *Resources
 }
 
 // SandboxState says whether containers can live in a sandbox.
@@ -80,6 +82,8 @@ type Container struct {
 	Life string
 	// Mark is what Runtime.Mark kept with it.
 	Mark Mark
+	// Resources are what its cgroup was given last; nil: not known.
+	Resources *Resources
 	// Grace is the pod's terminationGracePeriodSeconds when this instance was created: it holds when the manifest is gone.
 	Grace time.Duration
 }

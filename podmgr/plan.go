@@ -57,6 +57,7 @@ func (p *planner) wanted(alone bool) {
 	}
 	if !lost {
 		p.refresh()
+		p.resize()
 		p.tend()
 	}
 	p.containers(alone)
@@ -107,8 +108,16 @@ func (p *planner) dropUnstarted(all bool) {
 			p.drop(c, "the pod has come to its end")
 		case outlived(c, p.sb):
 			p.drop(c, "it was created for a sandbox that is gone")
+		case p.outdated(c):
+			p.drop(c, "its definition has changed")
 		}
 	}
+}
+
+// outdated says whether an instance of the wanted pod was made from another definition than its container has now.
+func (p *planner) outdated(c *Container) bool {
+	spec, _ := named(p.pod, c.Name)
+	return outdated(spec, c)
 }
 
 // keepMarks has what was found out about the instances kept with them.
@@ -169,6 +178,8 @@ func (p *planner) tend() {
 			p.stop(c, graceOf(spec.StartupProbe, c), "its startup probe has failed")
 		case m.Ended == EndedByHook:
 			p.stop(c, c.Grace, "its postStart hook has failed")
+		case m.Ended == EndedByChange:
+			p.stop(c, c.Grace, "its definition has changed")
 		case told:
 			p.stop(c, c.Grace, "it was told to end already") // before the pod was wanted again
 		case postStartHook(spec) != nil && !m.Hooked:
@@ -219,7 +230,7 @@ func (p *planner) container(spec *v1.Container, r role, alone bool) {
 		return
 	}
 	cutOff := last != nil && last.State == Created
-	if cutOff && outlived(last, p.sb) {
+	if cutOff && (outlived(last, p.sb) || outdated(spec, last)) {
 		return // it has to go first
 	}
 	if n.until.After(p.now) {

@@ -24,6 +24,8 @@ func (w *worker) announce(s *step, told bool) {
 	switch {
 	case told:
 		w.record(s.container, normal, "Killing", "%s", w.killing(s))
+	case s.verb == resize:
+		w.record("", normal, "ResizeStarted", "Pod resize started: generation %d", s.pod.Object.Generation)
 	case s.verb == removeSandbox && s.uid == w.want.uid():
 		l := lifeOf(w.want.pod.Object, &w.have, &w.mem, s.began)
 		if _, ended := l.ended(); !ended {
@@ -65,6 +67,8 @@ func (w *worker) killing(s *step) string {
 		probe = "startup"
 	case EndedByHook:
 		return reasonHookFailed
+	case EndedByChange:
+		return "Container " + s.container + " definition changed, will be restarted"
 	default:
 		return "Stopping container " + s.container
 	}
@@ -99,6 +103,8 @@ func (w *worker) report(s *step, r stepResult, now time.Time) {
 	switch s.verb {
 	case pull:
 		w.recordPulled(s, r.pulled, now)
+	case resize:
+		w.record("", normal, "ResizeCompleted", "Pod resize completed: generation %d", s.pod.Object.Generation)
 	case start:
 		w.record(s.container, normal, "Created", "Container created")
 		w.record(s.container, normal, "Started", "Container started")
@@ -139,6 +145,8 @@ func (w *worker) recordFailure(s *step, err error) {
 	case start:
 		w.record(s.container, warning, "Failed", "Error: %v", err)
 	case mark: // the next agent will have to find out for itself
+	case resize:
+		w.record("", warning, "ResizeError", "Pod resize error: %v", err)
 	case refresh:
 		w.record("", warning, "FailedMount", "MountVolume.SetUp failed: %v", err)
 	case stop, removeSandbox:

@@ -49,6 +49,9 @@ func (l *life) nextStart(spec *v1.Container, r role, last *Container) next {
 	if !restarts(l.pod, spec, r, last, mark) {
 		return next{}
 	}
+	if mark.Ended == EndedByChange || outdated(spec, last) {
+		return n // back-off is for what was tried already
+	}
 	since := last.Finished
 	switch {
 	case last.State == Unknown && since.IsZero() && outlived(last, l.sb),
@@ -72,7 +75,7 @@ func (l *life) nextStart(spec *v1.Container, r role, last *Container) next {
 // restarts says whether an ended instance is followed by another one, as the kubelet decides it.
 func restarts(pod *v1.Pod, spec *v1.Container, r role, last *Container, mark Mark) bool {
 	switch {
-	case mark.Ended == EndedForRestart || r == sidecarRole:
+	case mark.Ended == EndedForRestart || mark.Ended == EndedByChange || r == sidecarRole:
 		return true
 	case r == initRole && !failed(last):
 		return false

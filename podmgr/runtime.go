@@ -60,6 +60,10 @@ type Runtime interface {
 	// Refresh brings what the pod's mounted volumes show (ConfigMaps, Secrets, its own labels) up to what p carries, each
 	// volume at once and whole. It makes no volume that no Start has made, and may be called while a Start goes on.
 	Refresh(ctx context.Context, p *manifests.Pod) error
+	// Resize brings the cgroups of the pod and of the named containers, as far as they run, to the resources that p gives
+	// them, in such an order that the pod's never has less than one of its containers'. Observe shows it. It fails when a
+	// limit would come below what is in use; what was done until then is seen.
+	Resize(ctx context.Context, p *manifests.Pod, containers []string) error
 	// Recall returns what is kept of a pod since it came to the node, whatever became of its manifest; zero when nothing
 	// is.
 	Recall(ctx context.Context, k manifests.Key, uid types.UID) (Recalled, error)

@@ -57,6 +57,7 @@ func status(f facts) v1.PodStatus {
 	byName := func(a, b v1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortFunc(s.ContainerStatuses, byName)
 	slices.SortFunc(s.EphemeralContainerStatuses, byName)
+	f.podResources(&s)
 	s.Phase = f.phase(&s)
 	if t := f.life.began(); !t.IsZero() {
 		s.StartTime = &metav1.Time{Time: wall(t)}
@@ -103,6 +104,7 @@ func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 		Name: spec.Name, Image: orElse(last.Image, spec.Image), ImageID: last.ImageID,
 		ContainerID: containerID(last), RestartCount: int32(last.Attempt),
 	}
+	showResources(&s, spec, last)
 	running, mark := last.State == Running, f.mem.mark(last)
 	s.Started = new(started(spec, last, mark))
 	s.Ready = ready(spec, last, mark)

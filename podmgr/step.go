@@ -60,6 +60,8 @@ func (w *worker) carryOut(ctx context.Context, s *step) (r PullResult, err error
 		err = w.runtime.Mark(ctx, s.target, s.mark)
 	case refresh:
 		err = w.runtime.Refresh(ctx, s.pod)
+	case resize:
+		err = w.runtime.Resize(ctx, s.pod, s.containers)
 	case stop:
 		err = w.runtime.Stop(ctx, s.target, s.grace)
 	case seal:

@@ -150,6 +150,7 @@ func (w *worker) look(ctx context.Context) (wait time.Duration) {
 		return w.lookFailed()
 	}
 	w.probe(ctx, now)
+	w.replace()
 	plan(w.want, &w.have, &w.mem, now, &w.plan)
 	w.flight.supersede(w.want, &w.have, &w.plan, now)
 	for i := range w.plan.actions {

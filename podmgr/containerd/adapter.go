@@ -105,6 +105,8 @@ type Runtime struct {
 	lives sync.Mutex
 	// making holds the IDs of containers that Start works on: they may lack a record without being lost.
 	making sync.Map
+	// given holds what cgroups were given last (*podmgr.Resources, nil when not known), by container and sandbox ID.
+	given sync.Map
 	// leased remembers the leases (types.UID) and leased images (leasedImage) that exist, to save database writes.
 	leased sync.Map
 

@@ -28,10 +28,12 @@ type cgroups struct {
 	systemd bool
 	root    string
 	pids    int64
+	huge    []string // sizes of huge pages that it counts
 }
 
 func newCgroups(c Config, _ hostLimits) (cgroups, error) {
 	g := cgroups{unified: cg.Mode() == cg.Unified, root: path.Join("/", c.CgroupRoot), pids: c.PodPidsLimit}
+	g.huge = hugePageSizes(g.unified)
 	switch c.CgroupDriver {
 	case "", "auto":
 		_, err := os.Stat("/run/systemd/system")
@@ -79,7 +81,7 @@ func (g cgroups) container(pod, id string) string {
 
 // ensure makes the pod's cgroup with the limits that hold for the pod as a whole.
 func (g cgroups) ensure(p *v1.Pod, q v1.PodQOSClass) error {
-	res := podResources(p, q)
+	res := podResources(p, q, g.huge)
 	if g.pids > 0 {
 		res.Pids = &specs.LinuxPids{Limit: &g.pids}
 	}

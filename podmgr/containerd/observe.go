@@ -91,7 +91,7 @@ func (r *Runtime) lookSandbox(ctx context.Context, c containers.Container) (podm
 	if err != nil {
 		return podmgr.Sandbox{}, err
 	}
-	return podmgr.Sandbox{ID: c.ID, UID: uid, State: state, IPs: ips, Created: rec.Created, Life: rec.Life}, nil
+	return podmgr.Sandbox{ID: c.ID, UID: uid, State: state, IPs: ips, Created: rec.Created, Life: rec.Life, Resources: r.givenTo(c.ID, r.podState(uid), nil)}, nil
 }
 
 // look observes one container; the table in doc.go says how its state comes about.
@@ -102,6 +102,7 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 		ID: c.ID, UID: uid, Name: name, Attempt: attempt, Sealed: rec.Sealed,
 		Image: rec.Image, ImageID: rec.ImageID, LogPath: rec.LogPath,
 		Life: rec.Life, Created: c.CreatedAt, Backoff: rec.Backoff, Grace: rec.Grace, Mark: r.markOf(c.ID),
+		Resources: r.givenTo(c.ID, r.containerState(c.ID), rec.Resources),
 	}
 	if rec.Sealed {
 		o.State, o.Started, o.Finished = podmgr.Exited, rec.Started, rec.Finished

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -48,6 +49,9 @@ type record struct {
 	Stdin     bool `json:"stdin,omitempty"`
 	StdinOnce bool `json:"stdinOnce,omitempty"`
 	TTY       bool `json:"tty,omitempty"`
+
+	// Resources are what the container was started with; a later resize is kept elsewhere (resize.go).
+	Resources *podmgr.Resources `json:"resources,omitempty"`
 
 	// Of a sandbox: which namespaces are its own, and when it was first made.
 	OwnNet  bool      `json:"ownNet,omitempty"`

@@ -7,6 +7,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // Numbers of the kubelet (pkg/kubelet/cm/helpers_linux.go).
@@ -32,80 +34,140 @@ func milliToQuota(m int64) int64 {
 	return max(m*cfsPeriod/milliPerCPU, minCFSQuota)
 }
 
-// containerResources are the cgroup values of one container as the kubelet computes them.
-func containerResources(c *v1.Container) *specs.LinuxResources {
+// containerResources are the cgroup values of one container as the kubelet computes them; huge are the sizes of huge pages
+// that this box can count. What the pod is given as a whole is the limit of a container without one.
+func containerResources(p *v1.Pod, c *v1.Container, huge []string) *specs.LinuxResources {
 	res := &specs.LinuxResources{CPU: &specs.LinuxCPU{}, Memory: &specs.LinuxMemory{}}
-	request := c.Resources.Requests.Cpu().MilliValue()
-	limit := c.Resources.Limits.Cpu().MilliValue()
-	if _, ok := c.Resources.Requests[v1.ResourceCPU]; !ok {
-		request = limit
+	cpu, memory := limitOf(p, c, v1.ResourceCPU), limitOf(p, c, v1.ResourceMemory)
+	request := cpu.MilliValue()
+	if r, ok := c.Resources.Requests[v1.ResourceCPU]; ok {
+		request = r.MilliValue()
 	}
 	shares := milliToShares(request)
 	res.CPU.Shares = &shares
-	if limit > 0 {
+	if limit := cpu.MilliValue(); limit > 0 {
 		quota, period := milliToQuota(limit), uint64(cfsPeriod)
 		res.CPU.Quota, res.CPU.Period = &quota, &period
 	}
-	if m := c.Resources.Limits.Memory().Value(); m > 0 {
+	if m := memory.Value(); m > 0 {
 		res.Memory.Limit = &m
+	}
+	limits := map[string]uint64{}
+	if p.Spec.Resources != nil {
+		hugeLimits(limits, p.Spec.Resources.Limits)
+	}
+	hugeLimits(limits, c.Resources.Limits)
+	for _, size := range huge { // of a size that it did not ask for it gets none
+		res.HugepageLimits = append(res.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: limits[size]})
 	}
 	return res
 }
 
-// podResources are those of the pod's own cgroup: the sums, each limit only when every container has one.
-func podResources(p *v1.Pod, q v1.PodQOSClass) *specs.LinuxResources {
-	var requests, cpu, memory int64
-	allCPU, allMemory := true, true
-	for i := range p.Spec.Containers {
-		c := &p.Spec.Containers[i]
-		limit := c.Resources.Limits.Cpu().MilliValue()
-		if r, ok := c.Resources.Requests[v1.ResourceCPU]; ok {
-			requests += r.MilliValue()
-		} else {
-			requests += limit
-		}
-		cpu += limit
-		memory += c.Resources.Limits.Memory().Value()
-		allCPU = allCPU && limit > 0
-		allMemory = allMemory && c.Resources.Limits.Memory().Value() > 0
+// limitOf is a container's limit, else the pod's.
+func limitOf(p *v1.Pod, c *v1.Container, name v1.ResourceName) resource.Quantity {
+	limit := c.Resources.Limits[name]
+	if limit.IsZero() && p.Spec.Resources != nil {
+		limit = p.Spec.Resources.Limits[name]
 	}
+	return limit
+}
+
+// podResources are those of the pod's own cgroup (kubelet: ResourceConfigForPod): what its containers can need at one
+// time, or what the pod says, each limit only when it bounds every container.
+func podResources(p *v1.Pod, q v1.PodQOSClass, huge []string) *specs.LinuxResources {
 	res := &specs.LinuxResources{CPU: &specs.LinuxCPU{}, Memory: &specs.LinuxMemory{}}
 	shares := uint64(minShares)
-	if q != v1.PodQOSBestEffort {
-		shares = milliToShares(requests)
-	}
 	res.CPU.Shares = &shares
-	if q != v1.PodQOSBestEffort && allCPU {
-		quota, period := milliToQuota(cpu), uint64(cfsPeriod)
+	if q == v1.PodQOSBestEffort {
+		return res
+	}
+	requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
+	limits := resourcehelper.PodLimits(p, resourcehelper.PodResourcesOptions{})
+	shares = milliToShares(requests.Cpu().MilliValue())
+	if bounded(p, v1.ResourceCPU) {
+		quota, period := milliToQuota(limits.Cpu().MilliValue()), uint64(cfsPeriod)
 		res.CPU.Quota, res.CPU.Period = &quota, &period
 	}
-	if q != v1.PodQOSBestEffort && allMemory {
-		res.Memory.Limit = &memory
+	if bounded(p, v1.ResourceMemory) {
+		res.Memory.Limit = new(limits.Memory().Value())
+	}
+	pages := map[string]uint64{}
+	hugeLimits(pages, requests)
+	for _, size := range huge {
+		if n, has := pages[size]; has {
+			res.HugepageLimits = append(res.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: n})
+		}
 	}
 	return res
+}
+
+// bounded says whether the pod, or every container of it, has a limit of a resource.
+func bounded(p *v1.Pod, name v1.ResourceName) bool {
+	if p.Spec.Resources != nil {
+		if limit := p.Spec.Resources.Limits[name]; !limit.IsZero() {
+			return true
+		}
+	}
+	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range list {
+			if limit := list[i].Resources.Limits[name]; limit.IsZero() {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // oomScoreAdj is the kubelet's (pkg/kubelet/qos/policy.go), clamped to what this box permits.
-func oomScoreAdj(c *v1.Container, q v1.PodQOSClass, capacity int64, limits hostLimits) int {
-	var adj int
-	switch q {
-	case v1.PodQOSGuaranteed:
+func oomScoreAdj(p *v1.Pod, c *v1.Container, q v1.PodQOSClass, capacity int64, limits hostLimits) int {
+	adj := int64(oomBestEffort)
+	switch {
+	case p.Spec.PriorityClassName == "system-node-critical" || q == v1.PodQOSGuaranteed:
 		adj = oomGuaranteed
-	case v1.PodQOSBestEffort:
-		adj = oomBestEffort
+	case q == v1.PodQOSBestEffort:
 	default:
-		request := c.Resources.Requests.Memory().Value()
-		if _, ok := c.Resources.Requests[v1.ResourceMemory]; !ok {
-			request = c.Resources.Limits.Memory().Value()
+		request, spare := memoryRequest(c), spareRequest(p)
+		if isSidecar(p, c) { // it lives no shorter than what it serves
+			least := memoryRequest(&p.Spec.Containers[0])
+			for i := range p.Spec.Containers {
+				least = min(least, memoryRequest(&p.Spec.Containers[i]))
+			}
+			request = max(request, least)
 		}
-		adj = 1000
 		if capacity > 0 {
-			adj = int(1000 - 1000*request/capacity)
+			adj = 1000 - 1000*(request+spare)/capacity
 		}
 		// Above a guaranteed pod's, below a best-effort pod's.
-		adj = min(max(adj, 1000+oomGuaranteed), 999)
+		adj = min(max(adj, 1000+oomGuaranteed), oomBestEffort-1)
 	}
-	return max(adj, limits.minOOMScoreAdj)
+	return max(int(adj), limits.minOOMScoreAdj)
+}
+
+// memoryRequest is what a container requests; without a request that is its limit.
+func memoryRequest(c *v1.Container) int64 {
+	if _, ok := c.Resources.Requests[v1.ResourceMemory]; ok {
+		return c.Resources.Requests.Memory().Value()
+	}
+	return c.Resources.Limits.Memory().Value()
+}
+
+// spareRequest is the memory that a pod requests beyond its containers, for each of them.
+func spareRequest(p *v1.Pod) int64 {
+	if p.Spec.Resources == nil || p.Spec.Resources.Requests.Memory().IsZero() {
+		return 0
+	}
+	all := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
+	spare := p.Spec.Resources.Requests.Memory().Value() - all.Memory().Value()
+	return max(spare, 0) / int64(len(p.Spec.Containers)+len(p.Spec.InitContainers))
+}
+
+func isSidecar(p *v1.Pod, c *v1.Container) bool {
+	for i := range p.Spec.InitContainers {
+		if k := &p.Spec.InitContainers[i]; k.Name == c.Name {
+			return k.RestartPolicy != nil && *k.RestartPolicy == v1.ContainerRestartPolicyAlways
+		}
+	}
+	return false
 }
 
 // memoryCapacity is the node's memory in bytes; 0 when unknown.

@@ -160,6 +160,11 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 	if err := r.cgroups.ensure(p.Object, podmgr.QOSClass(p.Object)); err != nil {
 		return err
 	}
+	if p.Object.Spec.Resources != nil {
+		if err := r.give(sandboxID(uid), dir, podmgr.ResourcesOf(p.Object.Spec.Resources)); err != nil {
+			return err
+		}
+	}
 	if !p.Object.Spec.HostIPC {
 		if err := mountShm(filepath.Join(dir, "shm")); err != nil {
 			return err

@@ -27,6 +27,7 @@ type sandboxView struct {
 	cgroup      string // the container's cgroupsPath
 	own         wantedNamespaces
 	oomScore    int
+	huge        []string // sizes of huge pages that cgroups count
 	unified     bool   // cgroup v2
 	termination string // host path of the termination message file
 	confine     confinement
@@ -60,7 +61,7 @@ func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sa
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: sb.cgroup,
-			Resources:   containerResources(c),
+			Resources:   containerResources(p, c, sb.huge),
 			Namespaces:  namespacesOf(p, sb),
 		},
 	}

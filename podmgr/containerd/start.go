@@ -144,8 +144,11 @@ func (x *starting) prepare(ctx context.Context) error {
 		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: names.kernel,
 		own:      namespacesWanted(p),
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
-		oomScore: oomScoreAdj(x.c, q, memoryCapacity(), r.limits),
+		oomScore: oomScoreAdj(p, x.c, q, memoryCapacity(), r.limits), huge: r.cgroups.huge,
 		unified:  r.cgroups.unified,
+	}
+	if err := checkHugePages(p, x.c, r.cgroups.huge); err != nil {
+		return err
 	}
 	if x.view.confine, err = r.confine(p, x.c); err != nil {
 		return err
@@ -180,7 +183,8 @@ func (x *starting) create(ctx context.Context) error {
 	x.rec = record{
 		Life: life,
 		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: x.img.config.StopSignal,
-		Stdin: x.c.Stdin, StdinOnce: x.c.StdinOnce, TTY: x.c.TTY,
+		Resources: new(podmgr.ResourcesOf(&x.c.Resources)),
+		Stdin:     x.c.Stdin, StdinOnce: x.c.StdinOnce, TTY: x.c.TTY,
 		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
 	}
 	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {

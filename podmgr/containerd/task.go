@@ -225,6 +225,7 @@ func (r *Runtime) dropContainer(ctx context.Context, c containers.Container) err
 	}
 	r.index.removeContainer(c.ID)
 	r.exits.forget(c.ID)
+	r.given.Delete(c.ID)
 	return nil
 }
 

@@ -31,6 +31,8 @@ type Runtime struct {
 	Command func(ctx context.Context, c Call, args []string) (code int, output string, err error)
 	// NoHints makes the runtime lose every hint.
 	NoHints bool
+	// Used is how much memory every container uses, in bytes.
+	Used int64
 	// Remote lists the references that a registry has, with their digests; nil: it has all.
 	Remote map[string]string
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,6 +119,35 @@ func (r *Runtime) Refresh(ctx context.Context, p *manifests.Pod) error {
 	if have := r.pod(c.Key); have.shown[c.UID] != nil {
 		have.shown[c.UID] = p
 	}
+	r.mu.Unlock()
+	return r.at(ctx, c, After)
+}
+
+// Resize implements podmgr.Runtime. It fails below Used.
+func (r *Runtime) Resize(ctx context.Context, p *manifests.Pod, containers []string) error {
+	c := Call{Verb: "Resize", Key: p.Key(), UID: p.UID(), Target: strings.Join(containers, " ")}
+	done, err := r.step(ctx, c, "resize")
+	if err != nil {
+		return err
+	}
+	defer done()
+	r.mu.Lock()
+	have := r.pod(c.Key)
+	for _, o := range have.containers {
+		if o.UID != c.UID || o.State != podmgr.Running || !slices.Contains(containers, o.Name) {
+			continue
+		}
+		wants := podmgr.ResourcesOf(&specOf(p, o.Name).Resources)
+		if wants.MemoryLimit > 0 && wants.MemoryLimit < r.Used {
+			r.mu.Unlock()
+			return errors.New("the memory limit is below what is in use")
+		}
+		o.Resources = &wants
+	}
+	if sb := have.sandbox(c.UID); sb != nil && p.Object.Spec.Resources != nil {
+		sb.Resources = new(podmgr.ResourcesOf(p.Object.Spec.Resources))
+	}
+	r.changed(c.Key)
 	r.mu.Unlock()
 	return r.at(ctx, c, After)
 }

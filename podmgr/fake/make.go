@@ -90,6 +90,9 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
 	default:
 		s.State = podmgr.SandboxReady
 	}
+	if s := have.sandbox(c.UID); p.Object.Spec.Resources != nil {
+		s.Resources = new(podmgr.ResourcesOf(p.Object.Spec.Resources))
+	}
 	r.changed(c.Key)
 	r.mu.Unlock()
 	return r.at(ctx, c, After)
@@ -174,7 +177,7 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 	inst := &container{program: r.program(p, spec, s.Attempt), Container: podmgr.Container{
 		ID: id, UID: c.UID, Name: s.Container, Attempt: s.Attempt, State: podmgr.Created, Image: spec.Image, ImageID: digest,
 		LogPath: "/var/log/pods/" + id, Created: time.Now(), Backoff: s.Backoff, Grace: grace,
-		Life: sb.Life,
+		Life: sb.Life, Resources: new(podmgr.ResourcesOf(&spec.Resources)),
 	}}
 	have.containers = append(have.containers, inst)
 	have.keep(p)
