@@ -59,7 +59,7 @@ type action struct {
 	mark    Mark          // mark
 	// containers are those that a resize is about, beside the pod as a whole.
 	containers []string
-	grace   time.Duration // preStop, stop: how long it may take
+	grace      time.Duration // preStop, stop: how long it may take
 	// budget is what is left, at the beginning of a preStop or a stop, of the whole time to end; all says that this time is
 	// the whole pod's.
 	budget time.Duration

@@ -217,3 +217,23 @@ func TestAnotherImageUnderTheSameUIDReplacesTheContainer(t *testing.T) {
 		}, w.did(began, "Start"))
 	})
 }
+
+func TestAStatusThatComesBackEndsNoBackOff(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		p := with(makePod(web, "v1", v1.RestartPolicyAlways, loop), "a", func(c *v1.Container) { c.Image = "none" })
+		w.rt.Remote = map[string]string{}
+		w.dir.wants(p)
+		for range 60 {
+			w.after(time.Second)
+			w.dir.wants(told(p, w.entry(web)))
+		}
+		if n := w.count("Pull"); n > 4 {
+			t.Errorf("it was pulled %d times in a minute", n)
+		}
+		w.dir.wants(edited(p, func(*v1.PodSpec) {}))
+		w.after(time.Second)
+		if n := w.count("Pull"); n != 4 {
+			t.Errorf("after a change it was pulled %d times", n)
+		}
+	})
+}

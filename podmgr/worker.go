@@ -3,6 +3,7 @@ package podmgr
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
@@ -237,10 +238,17 @@ func (w *worker) ask(ctx context.Context, uid types.UID, now time.Time) error {
 
 // take takes over a new want.
 func (w *worker) take(wanted want) {
-	if wanted.uid() != "" && wanted.uid() == w.want.uid() && wanted.pod != w.want.pod {
+	if wanted.uid() != "" && wanted.uid() == w.want.uid() && differs(wanted.pod, w.want.pod) {
 		w.mem.changed()
 	}
 	w.want = wanted
+}
+
+// differs says whether two versions of a pod under one UID carry different things to run it with. Those of an API server
+// also differ by the status that it was told last, which must not end the back-off that the status tells of.
+func differs(a, b *manifests.Pod) bool {
+	return a != b && (a.Object.Generation != b.Object.Generation || !a.Bound.Equal(b.Bound) ||
+		!maps.Equal(a.Object.Labels, b.Object.Labels) || !maps.Equal(a.Object.Annotations, b.Object.Annotations))
 }
 
 // restart has every container of the wanted pod started anew, whatever its restart policy and without back-off.

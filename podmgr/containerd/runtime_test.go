@@ -10,6 +10,7 @@ import (
 	"time"
 
 	build "edgepod.dev/agent/contrib/image"
+	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/runtimetest"
 	"github.com/moby/sys/mountinfo"
@@ -169,6 +170,30 @@ func (n *testNode) startContainerd(t *testing.T) {
 	t.Fatalf("containerd does not come up:\n%s", out.String())
 }
 
+// limitsOf reads a cgroup's limits from the kernel.
+func limitsOf(t *testing.T, r *Runtime, p *manifests.Pod, name string) podmgr.Resources {
+	t.Helper()
+	pod, id := r.cgroups.pod(podmgr.QOSClass(p.Object), p.UID()), ""
+	if name != "" {
+		id = containerID(p.UID(), name, 0)
+	}
+	read := func(controller, v1, v2 string) int64 {
+		file := v1
+		if r.cgroups.unified {
+			file = v2
+		}
+		n, err := readLimit(r.cgroups.file(pod, id, controller, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	return podmgr.Resources{
+		CPULimit:    read("cpu", "cpu.cfs_quota_us", "cpu.max") * milliPerCPU / cfsPeriod,
+		MemoryLimit: read("memory", "memory.limit_in_bytes", "memory.max"),
+	}
+}
+
 // suite runs the laws of a runtime over one engine that all tests share.
 func (n *testNode) suite(t *testing.T) {
 	var current *Runtime
@@ -193,6 +218,9 @@ func (n *testNode) suite(t *testing.T) {
 					t.Fatal(err)
 				}
 				return ns
+			},
+			Limits: func(t *testing.T, p *manifests.Pod, name string) podmgr.Resources {
+				return limitsOf(t, current, p, name)
 			},
 			Reopen: func(t *testing.T) podmgr.Runtime {
 				current.Close()

@@ -28,8 +28,8 @@ type sandboxView struct {
 	own         wantedNamespaces
 	oomScore    int
 	huge        []string // sizes of huge pages that cgroups count
-	unified     bool   // cgroup v2
-	termination string // host path of the termination message file
+	unified     bool     // cgroup v2
+	termination string   // host path of the termination message file
 	confine     confinement
 	// env is the container's environment from the manifest, resolved.
 	env []manifests.EnvVar

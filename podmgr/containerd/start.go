@@ -53,6 +53,12 @@ func (r *Runtime) Start(ctx context.Context, p *manifests.Pod, s podmgr.Instance
 	if err := r.joinable(ctx, p); err != nil {
 		return err
 	}
+	if p.Object.Generation > 1 { // the API server may have changed what the pod is given since its cgroup was made
+		q := podmgr.QOSClass(p.Object)
+		if err := r.cgroups.grow(r.cgroups.pod(q, p.UID()), podResources(p.Object, q, r.cgroups.huge)); err != nil {
+			return &podmgr.ReasonError{Reason: "CreateContainerError", Err: err}
+		}
+	}
 	if len(p.Object.Spec.Containers) > 1 {
 		// One container that cannot be made must not take the shim from under another one. Alone, it may as well start
 		// beside the pause.
@@ -145,7 +151,7 @@ func (x *starting) prepare(ctx context.Context) error {
 		own:      namespacesWanted(p),
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
 		oomScore: oomScoreAdj(p, x.c, q, memoryCapacity(), r.limits), huge: r.cgroups.huge,
-		unified:  r.cgroups.unified,
+		unified: r.cgroups.unified,
 	}
 	if err := checkHugePages(p, x.c, r.cgroups.huge); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"edgepod.dev/agent/podmgr"
 	"github.com/google/go-cmp/cmp"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 func (s *suite) exec() {
@@ -79,6 +80,69 @@ func (s *suite) ephemeral() {
 	s.must(s.Runtime.Stop(s.ctx, s.instance(p, "beside", 0).ID, s.Patience))
 	if c := s.instance(p, "b", 0); c.State != podmgr.Running {
 		s.t.Errorf("the target is %+v", c)
+	}
+}
+
+func (s *suite) resize() {
+	p := s.pod("resize", Program{Kind: Loop}, Program{Kind: Loop}, Program{Kind: Exit})
+	give := func(cpu, memory int64) *manifests.Pod {
+		o := p.Object.DeepCopy()
+		for i := range o.Spec.Containers {
+			limits := v1.ResourceList{
+				v1.ResourceCPU:    *resource.NewMilliQuantity(cpu, resource.DecimalSI),
+				v1.ResourceMemory: *resource.NewQuantity(memory<<20, resource.BinarySI),
+			}
+			o.Spec.Containers[i].Resources = v1.ResourceRequirements{Limits: limits, Requests: limits}
+		}
+		return &manifests.Pod{Object: o, Origin: p.Origin}
+	}
+	expect := func(name string, cpu, memory, times int64) {
+		s.t.Helper()
+		want := podmgr.Resources{CPURequest: cpu, CPULimit: cpu, MemoryRequest: memory << 20, MemoryLimit: memory << 20}
+		if name != "" {
+			if c := s.instance(p, name, 0); c.Resources == nil || *c.Resources != want {
+				s.t.Errorf("container %s was given %+v, want %+v", name, c.Resources, want)
+			}
+		}
+		if s.Limits != nil {
+			want = podmgr.Resources{CPULimit: times * cpu, MemoryLimit: times * memory << 20}
+			if is := s.Limits(s.t, p, name); is != want {
+				s.t.Errorf("the cgroup of %q has %+v, want %+v", name, is, want)
+			}
+		}
+	}
+	p = give(100, 64)
+	s.up(p)
+	s.await(p, "c", 0, ended)
+	expect("a", 100, 64, 1)
+	expect("", 100, 64, 3)
+	for _, step := range []struct{ cpu, memory int64 }{{300, 96}, {50, 128}, {50, 32}} {
+		p = give(step.cpu, step.memory)
+		s.must(s.Runtime.Resize(s.ctx, p, []string{"a", "b", "c", "none"}))
+		s.must(s.Runtime.Resize(s.ctx, p, []string{"a", "b"}))
+		expect("a", step.cpu, step.memory, 1)
+		expect("b", step.cpu, step.memory, 1)
+		expect("", step.cpu, step.memory, 3)
+	}
+	if c := s.instance(p, "c", 0); c.Resources == nil || c.Resources.CPULimit != 100 {
+		s.t.Errorf("a container that has ended was given %+v", c.Resources)
+	}
+	before := s.observe(p)
+	if s.Reopen != nil {
+		s.Runtime = s.Reopen(s.t)
+	}
+	if d := cmp.Diff(before, s.observe(p)); d != "" {
+		s.t.Errorf("a new agent sees another pod (-before +after):\n%s", d)
+	}
+	// The pod's cgroup has to make room for a container that begins with more.
+	p = give(200, 256)
+	p.Object.Generation = 2
+	s.must(s.Runtime.Seal(s.ctx, s.instance(p, "c", 0).ID))
+	s.must(s.Runtime.Start(s.ctx, p, podmgr.Instance{Container: "c", Attempt: 1}))
+	if s.Limits != nil {
+		if is := s.Limits(s.t, p, ""); is.MemoryLimit < 256<<20 || is.CPULimit < 200 {
+			s.t.Errorf("the pod's cgroup has %+v", is)
+		}
 	}
 }
 

@@ -33,6 +33,9 @@ type Subject struct {
 	HostNetwork bool
 	// Processes names the PID namespace of what runs in a container; nil for a runtime without processes.
 	Processes func(t *testing.T, id string) string
+	// Limits reads the CPU and memory limits of a container's cgroup, of the pod's without a name; nil for a runtime
+	// without cgroups.
+	Limits func(t *testing.T, p *manifests.Pod, container string) podmgr.Resources
 	// Patience is how long anything may take; 0 means 30 s.
 	Patience time.Duration
 }
@@ -84,6 +87,7 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"a command in a container ends with its code", (*suite).exec},
 		{"a command that is given up is over", (*suite).execCancelled},
 		{"an ephemeral container sees the processes of its target", (*suite).ephemeral},
+		{"a resize changes the cgroups of what runs", (*suite).resize},
 		{"a mark is kept with its instance", (*suite).mark},
 		{"a pod is recalled until it is forgotten", (*suite).recall},
 		{"instances and their sandbox are of one life", (*suite).life},
