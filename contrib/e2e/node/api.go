@@ -94,10 +94,12 @@ func (n *Node) Eventually(what string, ok func() string) {
 	n.Within(Patience, what, ok)
 }
 
-// Within is Eventually with a limit of its own.
+// Within is Eventually with a limit of its own. It looks every 5 ms at first and after a twentieth of the time that has passed
+// later, at most every 200 ms: tests share the machine with what they wait for.
 func (n *Node) Within(limit time.Duration, what string, ok func() string) {
 	n.t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+	began := time.Now()
+	for deadline := began.Add(limit); ; time.Sleep(min(max(time.Since(began)/20, 5*time.Millisecond), 200*time.Millisecond)) {
 		last := ok()
 		if last == "" {
 			return
