@@ -17,9 +17,10 @@ import (
 // claims resolves PersistentVolumeClaims to what is behind them. The Node authorizer allows to get claims and volumes,
 // not to watch them; once bound they do not change.
 type claims struct {
-	client  kubernetes.Interface
-	changed func()
-	group   sync.WaitGroup
+	client   kubernetes.Interface
+	patience time.Duration
+	changed  func()
+	group    sync.WaitGroup
 
 	mu   sync.Mutex // guards what follows and the claims' values
 	held map[manifests.Key]*claim
@@ -32,8 +33,8 @@ type claim struct {
 	claim  manifests.Claim
 }
 
-func newClaims(client kubernetes.Interface, changed func()) *claims {
-	return &claims{client: client, changed: changed, held: map[manifests.Key]*claim{}}
+func newClaims(client kubernetes.Interface, patience time.Duration, changed func()) *claims {
+	return &claims{client: client, patience: patience, changed: changed, held: map[manifests.Key]*claim{}}
 }
 
 // want resolves exactly these claims from now on.
@@ -146,7 +147,7 @@ func (c *claims) of(p *v1.Pod, now time.Time) (found map[string]manifests.Claim,
 			known = false
 		case x.claim != (manifests.Claim{}):
 			found[volume] = x.claim
-		case now.Sub(x.since) < patience:
+		case now.Sub(x.since) < c.patience:
 			known = false
 		default:
 			found[volume] = manifests.Claim{Problem: fmt.Sprintf("error processing PVC %s: the API server has not answered yet", k)}

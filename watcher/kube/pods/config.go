@@ -70,27 +70,38 @@ type Pods struct {
 	claims   *claims
 	services *services
 	offline  *offline
-	source   poke // of Run
-	reports  poke // of Report
+	patience time.Duration // see defaultPatience
+
+	// Each has one reader: Run, the reporter, the mirrors.
+	source, reports, mirrorPods poke
 
 	mu       sync.Mutex
 	rejected map[types.UID]*v1.PodStatus // of pods that were not admitted; guarded by mu
 }
 
 // New prepares the source; nothing is asked of the API server before Run.
-func New(cfg Config) *Pods {
-	p := &Pods{cfg: cfg, source: newPoke(), reports: newPoke(), rejected: map[types.UID]*v1.PodStatus{}}
-	p.set = newPodSet(func() { p.source.now(); p.reports.now() })
-	p.objects = newObjects(cfg.Client, cfg.Server, p.source.now)
-	p.tokens = newTokens(cfg.Client, p.source.now)
-	p.claims = newClaims(cfg.Client, p.source.now)
-	p.services = newServices(cfg.Client, p.source.now)
+func New(cfg Config) *Pods { return newPods(cfg, defaultPatience) }
+
+func newPods(cfg Config, patience time.Duration) *Pods {
+	p := &Pods{
+		cfg: cfg, patience: patience, source: newPoke(), reports: newPoke(), mirrorPods: newPoke(),
+		rejected: map[types.UID]*v1.PodStatus{},
+	}
+	p.set = newPodSet(func() { p.source.now(); p.reports.now(); p.mirrorPods.now() })
+	p.objects = newObjects(cfg.Client, cfg.Server, patience, p.source.now)
+	p.tokens = newTokens(cfg.Client, patience, p.source.now)
+	p.claims = newClaims(cfg.Client, patience, p.source.now)
+	p.services = newServices(cfg.Client, patience, p.source.now)
 	p.offline = &offline{file: cfg.OfflineFile, key: cfg.OfflineKey, log: cfg.Log}
 	return p
 }
 
 // Name is "kube:" and the URL of the API server.
 func (p *Pods) Name() string { return "kube:" + p.cfg.Server }
+
+// defaultPatience is how long a new pod waits for an answer about what it names; then it comes without, and its containers
+// wait. As long waits what was kept by an earlier agent for an API server that does not answer.
+const defaultPatience = 3 * time.Second
 
 // poke is a channel of capacity 1 that means "look again".
 type poke chan struct{}

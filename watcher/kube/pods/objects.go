@@ -13,15 +13,13 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// patience is how long a new pod waits for an answer about what it names; then it comes without, and its containers wait.
-const patience = 3 * time.Second
-
 // objects watches the ConfigMaps and Secrets that pods name, each by itself: the Node authorizer allows no more.
 type objects struct {
-	client  kubernetes.Interface
-	server  string
-	changed func()
-	group   sync.WaitGroup
+	client   kubernetes.Interface
+	server   string
+	patience time.Duration
+	changed  func()
+	group    sync.WaitGroup
 
 	mu   sync.Mutex // guards what follows and the objects' values
 	held map[manifests.ConfigKey]*object
@@ -37,8 +35,8 @@ type object struct {
 	raw      runtime.Object // of config, for the store
 }
 
-func newObjects(client kubernetes.Interface, server string, changed func()) *objects {
-	return &objects{client: client, server: server, changed: changed, held: map[manifests.ConfigKey]*object{}}
+func newObjects(client kubernetes.Interface, server string, patience time.Duration, changed func()) *objects {
+	return &objects{client: client, server: server, patience: patience, changed: changed, held: map[manifests.ConfigKey]*object{}}
 }
 
 // watch follows exactly the objects of keys from now on.
@@ -133,7 +131,7 @@ func (o *objects) get(keys map[manifests.ConfigKey]bool, now time.Time) (configs
 			known = false
 		case x.config != nil:
 			configs, raw = append(configs, x.config), append(raw, x.raw)
-		case !x.answered && now.Sub(x.since) < patience:
+		case !x.answered && now.Sub(x.since) < o.patience:
 			known = false
 		}
 	}

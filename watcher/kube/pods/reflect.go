@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -40,7 +41,10 @@ func (k kindOf[L]) follow(ctx context.Context, selector string, example runtime.
 			o.FieldSelector = selector
 			w, err := k.watch(ctx, o)
 			if err != nil {
-				failed(err)
+				// One without watch-lists says so; then there is a list.
+				if o.SendInitialEvents == nil || !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
+					failed(err)
+				}
 				return nil, err
 			}
 			return w, nil

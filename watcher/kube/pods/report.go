@@ -52,6 +52,8 @@ func (p *Pods) Report(ctx context.Context) error {
 	for range reportWorkers {
 		g.Go(func() error { r.work(ctx); return nil })
 	}
+	g.Go(func() error { (&mirrors{Pods: p, trouble: map[manifests.Key]trouble{}}).run(ctx); return nil })
+	g.Go(func() error { newEventSink(p).run(ctx); return nil })
 	return g.Wait()
 }
 

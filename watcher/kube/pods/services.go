@@ -18,8 +18,9 @@ import (
 
 // services follows the services of the cluster, for the variables that containers find them by.
 type services struct {
-	client  kubernetes.Interface
-	changed func()
+	client   kubernetes.Interface
+	patience time.Duration
+	changed  func()
 
 	mu     sync.Mutex // guards what follows
 	begun  time.Time
@@ -33,8 +34,8 @@ type service struct {
 	Ports               []v1.ServicePort
 }
 
-func newServices(client kubernetes.Interface, changed func()) *services {
-	return &services{client: client, changed: changed, all: map[manifests.Key]service{}}
+func newServices(client kubernetes.Interface, patience time.Duration, changed func()) *services {
+	return &services{client: client, patience: patience, changed: changed, all: map[manifests.Key]service{}}
 }
 
 func (s *services) run(ctx context.Context) {
@@ -134,7 +135,7 @@ func (s *services) env(p *v1.Pod, now time.Time) (env []manifests.EnvVar, known 
 			seen[x.Name] = x
 		}
 	}
-	known = s.listed || now.Sub(s.begun) >= patience
+	known = s.listed || now.Sub(s.begun) >= s.patience
 	s.mu.Unlock()
 	for _, x := range seen {
 		env = append(env, x.env()...)

@@ -106,8 +106,8 @@ func (p *Pods) follow(ctx context.Context) {
 // step looks at everything once. The snapshot is nil while the set is not known; wait is when to look again at the latest.
 func (r *run) step(ctx context.Context, now time.Time) (*manifests.Snapshot, time.Duration) {
 	all, listed, failed := r.set.all()
-	if !listed && !(r.stored && (failed || now.Sub(r.begun) >= patience)) {
-		return nil, patience
+	if !listed && !(r.stored && (failed || now.Sub(r.begun) >= r.patience)) {
+		return nil, r.patience
 	}
 	r.take(all)
 	r.decide(ctx)
@@ -126,11 +126,11 @@ func (r *run) step(ctx context.Context, now time.Time) (*manifests.Snapshot, tim
 		snapshot.Pods = append(snapshot.Pods, pod)
 	}
 	if pending && r.sent == nil {
-		return nil, patience / 4
+		return nil, r.patience / 4
 	}
 	slices.SortFunc(snapshot.Pods, func(a, b *manifests.Pod) int { return compareKeys(a.Key(), b.Key()) })
 	if pending {
-		return snapshot, patience / 4
+		return snapshot, r.patience / 4
 	}
 	return snapshot, time.Minute
 }
@@ -234,7 +234,7 @@ func (r *run) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *refusal
 	if no == nil || no.Reason != reasonAffinity {
 		return no
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	node, err := r.cfg.Client.CoreV1().Nodes().Get(ctx, r.cfg.NodeName, metav1.GetOptions{})
 	if err != nil {

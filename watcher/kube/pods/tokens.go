@@ -41,16 +41,17 @@ type token struct {
 
 // tokens asks for the service account tokens of pods, and again at 80 % of their lives.
 type tokens struct {
-	client  kubernetes.Interface
-	changed func()
-	group   sync.WaitGroup
+	client   kubernetes.Interface
+	patience time.Duration
+	changed  func()
+	group    sync.WaitGroup
 
 	mu   sync.Mutex // guards what follows and the tokens' values
 	held map[tokenKey]*token
 }
 
-func newTokens(client kubernetes.Interface, changed func()) *tokens {
-	return &tokens{client: client, changed: changed, held: map[tokenKey]*token{}}
+func newTokens(client kubernetes.Interface, patience time.Duration, changed func()) *tokens {
+	return &tokens{client: client, patience: patience, changed: changed, held: map[tokenKey]*token{}}
 }
 
 // want keeps exactly these tokens from now on.
@@ -147,7 +148,7 @@ func (t *tokens) files(p *v1.Pod, now time.Time) (files map[manifests.FileKey][]
 		case x.value != "":
 			files[f] = []byte(x.value)
 			kept = append(kept, keptToken{Key: k, Value: x.value, Issued: x.issued, Expires: x.expires})
-		case now.Sub(x.since) < patience:
+		case now.Sub(x.since) < t.patience:
 			known = false
 		}
 	}
