@@ -144,13 +144,16 @@ func (f *follower) container(k *followedContainer, kind containerKind, c *v1.Con
 	}
 }
 
-// startedAt is when the current instance of a container was started; zero when it was not.
+// startedAt is when the newest instance of a container was started, which may have ended already and wait to be started
+// again; zero when none was.
 func startedAt(c *v1.ContainerStatus) time.Time {
 	switch {
 	case c.State.Running != nil:
 		return c.State.Running.StartedAt.Time
 	case c.State.Terminated != nil:
 		return c.State.Terminated.StartedAt.Time
+	case c.LastTerminationState.Terminated != nil && c.LastTerminationState.Terminated.ContainerID == c.ContainerID:
+		return c.LastTerminationState.Terminated.StartedAt.Time
 	}
 	return time.Time{}
 }

@@ -1,10 +1,14 @@
-// Command containerd-shim-runc-v2 is containerd's own shim for runc, of the version that go.mod names, with one difference:
-// which processes a container has is read from its cgroup instead of asked of `runc ps`. Containerd asks every shim that when
+// Command containerd-shim-runc-v2 is containerd's own shim for runc, of the version that go.mod names, with two differences.
+// Which processes a container has is read from its cgroup instead of asked of `runc ps`. Containerd asks every shim that when
 // it starts, and the agent with it: two processes of runc a pod were most of the time that adopting 50 pods took.
+// And what a container has printed and nobody has read yet outlives it until its task is deleted: containerd's shim closes the
+// pipes with the container, and what the agent had not read while it was away would be gone.
 package main
 
 import (
 	"context"
+	"os"
+	"sync"
 
 	"github.com/containerd/cgroups/v3"
 	"github.com/containerd/cgroups/v3/cgroup1"
@@ -19,6 +23,7 @@ import (
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -45,20 +50,65 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return service{s}, nil
+	return &service{TTRPCTaskService: s, held: map[string][]*os.File{}}, nil
 }
 
-// service is containerd's, but for Pids.
-type service struct{ taskapi.TTRPCTaskService }
+// service is containerd's, but for Pids and what is held.
+type service struct {
+	taskapi.TTRPCTaskService
+
+	mu   sync.Mutex
+	held map[string][]*os.File // reading ends of a task's output pipes; guarded by mu
+}
 
 // RegisterTTRPC is how the shim finds out that this is a service.
-func (s service) RegisterTTRPC(server *ttrpc.Server) error {
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	taskapi.RegisterTTRPCTaskService(server, s)
 	return nil
 }
 
+// Create holds the pipes of the task's output open for reading.
+func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	var files []*os.File
+	for _, path := range []string{r.GetStdout(), r.GetStderr()} {
+		if st, err := os.Stat(path); err != nil || st.Mode()&os.ModeNamedPipe == 0 {
+			continue
+		}
+		if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err == nil {
+			files = append(files, f)
+		}
+	}
+	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		release(files)
+		return nil, err
+	}
+	s.held[r.GetID()] = files
+	return resp, nil
+}
+
+// Delete lets go of the pipes of a task that is forgotten.
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	resp, err := s.TTRPCTaskService.Delete(ctx, r)
+	if err == nil && r.GetExecID() == "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		release(s.held[r.GetID()])
+		delete(s.held, r.GetID())
+	}
+	return resp, err
+}
+
+func release(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
 // Pids lists the processes in the cgroup of the container's first process, or what runc says when that cannot be read.
-func (s service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
+func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
 	state, err := s.State(ctx, &taskapi.StateRequest{ID: r.GetID()})
 	if err != nil {
 		return nil, err

@@ -52,6 +52,11 @@ func (l *logPump) attach(id, dir, path string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the container's log: %w", err)
 	}
+	for _, stream := range []string{logs.Stdout, logs.Stderr} {
+		if err := w.Keep(stream, filepath.Join(dir, stream+".kept")); err != nil {
+			l.log.Warn().Err(err).Str("file", path).Msg("some output may be lost or doubled")
+		}
+	}
 	var reads, holds []*os.File
 	closeAll := func(files []*os.File) {
 		for _, f := range files {

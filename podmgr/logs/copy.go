@@ -48,7 +48,8 @@ func (w *Writer) Copy(ctx context.Context, stream string, r io.Reader) error {
 	if stream != Stdout && stream != Stderr {
 		return fmt.Errorf("copying stream %q: it is neither %s nor %s", stream, Stdout, Stderr)
 	}
-	s := &source{w: w, stream: stream}
+	s := &source{w: w, stream: stream, journal: w.journals[stream]}
+	defer s.journal.close()
 	defer w.endTaps(stream)
 	f, ok := r.(interface {
 		syscall.Conn
@@ -71,14 +72,26 @@ func (w *Writer) Copy(ctx context.Context, stream string, r io.Reader) error {
 			<-interrupted // or it would interrupt the next Copy of r
 		}
 	}()
+	s.resume()
 	return s.copyPolled(ctx, raw)
+}
+
+// resume writes what the journal of an agent that was killed holds.
+func (s *source) resume() {
+	array := s.w.hub.in.Get().(*[inSize]byte)
+	defer s.w.hub.in.Put(array)
+	if n, err := s.journal.left(array[:]); err == nil && n > 0 {
+		s.take(array[:n], 0)
+	}
 }
 
 // source is one stream being copied; its fields belong to the goroutine in Copy.
 type source struct {
 	w      *Writer
 	stream string
-	rest   []byte // the incomplete line at the end of what was read, at most maxLine
+	// journal is where what is read lies until it is in the log; nil: nowhere.
+	journal *journal
+	rest    []byte // the incomplete line at the end of what was read, at most maxLine
 }
 
 // copyPolled waits for data without a buffer and takes one from the pool while there is some.
@@ -114,9 +127,12 @@ func (s *source) once(fd uintptr) (int, error) {
 	defer s.w.hub.in.Put(array)
 	head := copy(array[:], s.rest)
 	for {
-		n, err := unix.Read(int(fd), array[head:])
+		n, err := s.read(int(fd), array[head:])
 		if err == unix.EINTR {
 			continue
+		}
+		if err == unix.EAGAIN {
+			s.journal.quiet()
 		}
 		if n > 0 {
 			s.w.show(s.stream, array[head:head+n])
@@ -124,6 +140,19 @@ func (s *source) once(fd uintptr) (int, error) {
 		}
 		return n, err
 	}
+}
+
+// read reads from the FIFO, by way of the journal where there is one.
+func (s *source) read(fd int, buf []byte) (int, error) {
+	if s.journal != nil && !s.journal.broken {
+		n, err := s.journal.take(fd, buf)
+		if !errors.Is(err, errJournal) {
+			return n, err
+		}
+		// What it holds is in rest too, and goes on from there.
+		_ = s.journal.empty()
+	}
+	return unix.Read(fd, buf)
 }
 
 // take writes the complete lines of data and keeps the rest. The first old bytes of data are what s.rest holds.

@@ -39,6 +39,8 @@ type Writer struct {
 	hub      *Hub
 	topic    *topic
 
+	journals map[string]*journal // by stream; written before the first Copy
+
 	taps    atomic.Pointer[[]*Tap] // who watches live; nil: nobody
 	tapping sync.Mutex             // guards over and changes of taps
 	over    map[string]bool        // streams that have ended
@@ -57,6 +59,7 @@ type Writer struct {
 type current struct {
 	file  *os.File // nil while it cannot be opened
 	size  int64
+	inode uint64
 	stamp string // of the newest rotated file; the next one is later, whatever the clock says
 }
 
@@ -120,8 +123,17 @@ func (w *Writer) open() error {
 		_ = f.Close()
 		return fmt.Errorf("mending log %q: %w", w.path, err)
 	}
-	w.current.file, w.current.size = f, size
+	w.current.file, w.current.size, w.current.inode = f, size, inode(f)
 	return nil
+}
+
+// inode tells a file from another that has its name later; 0 when it is not known.
+func inode(f *os.File) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Ino
 }
 
 // mend cuts a torn last line off f and returns the size that is left.
@@ -187,7 +199,7 @@ func (w *Writer) write(stream string, data []byte, last byte) int {
 	defer w.hub.out.Put(array)
 
 	w.mu.Lock()
-	b := batch{w: w, out: array[:0]}
+	b := batch{w: w, j: w.journals[stream], out: array[:0]}
 	var full, part [maxHeader]byte
 	now := time.Now()
 	f, p := header(full[:0], now, stream, 'F'), header(part[:0], now, stream, 'P')
@@ -196,18 +208,18 @@ func (w *Writer) write(stream string, data []byte, last byte) int {
 		window := rest[:min(len(rest), maxLine+1)]
 		switch i := bytes.IndexByte(window, '\n'); {
 		case i >= 0:
-			b.add(f, rest[:i])
+			b.add(f, rest[:i], i+1)
 			rest = rest[i+1:]
 			continue
 		case len(rest) > maxLine:
-			b.add(p, rest[:maxLine])
+			b.add(p, rest[:maxLine], maxLine)
 			rest = rest[maxLine:]
 			continue
 		case last == 'F':
-			b.add(f, rest)
+			b.add(f, rest, len(rest))
 			rest = nil
 		case last == 'P':
-			b.add(p, rest)
+			b.add(p, rest, len(rest))
 			rest = nil
 		}
 		break
@@ -221,11 +233,14 @@ func (w *Writer) write(stream string, data []byte, last byte) int {
 // batch collects lines for one write(2). Its user holds Writer.mu.
 type batch struct {
 	w     *Writer
+	j     *journal
 	out   []byte
 	lines int64
+	used  int64 // bytes of the stream that out holds
 }
 
-func (b *batch) add(header, payload []byte) {
+// add takes a line that stands for used bytes of the stream.
+func (b *batch) add(header, payload []byte, used int) {
 	if len(b.out)+len(header)+len(payload)+1 > b.w.chunk {
 		b.flush()
 	}
@@ -233,18 +248,20 @@ func (b *batch) add(header, payload []byte) {
 	b.out = append(b.out, payload...)
 	b.out = append(b.out, '\n')
 	b.lines++
+	b.used += int64(used)
 }
 
 func (b *batch) flush() {
 	if len(b.out) == 0 {
 		return
 	}
-	if n, err := b.w.commit(b.out); err != nil {
+	if n, err := b.w.commit(b.out, b.j); err != nil {
 		kept := int64(bytes.Count(b.out[:n], []byte{'\n'}))
 		b.w.lost.lines += b.lines - kept
 		b.w.lost.cause = err
 	}
-	b.out, b.lines = b.out[:0], 0
+	b.j.advance(b.used)
+	b.out, b.lines, b.used = b.out[:0], 0, 0
 }
 
 // errClosed is the cause of what is written after Close.
@@ -252,7 +269,7 @@ var errClosed = errors.New("writing to a closed log")
 
 // commit appends whole lines to the file, rotating it first when they do not fit, and returns how many bytes of whole
 // lines are in the file. The caller holds mu.
-func (w *Writer) commit(out []byte) (int, error) {
+func (w *Writer) commit(out []byte, j *journal) (int, error) {
 	if w.closed {
 		return 0, errClosed
 	}
@@ -269,6 +286,7 @@ func (w *Writer) commit(out []byte) (int, error) {
 	if err := w.report(); err != nil {
 		return 0, err
 	}
+	j.begin(&w.current)
 	return w.append(out)
 }
 

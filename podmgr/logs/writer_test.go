@@ -17,7 +17,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(copierEnv); dir != "" {
+		copier(dir)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // newWriter opens a writer of attempt 0 under a fresh root.
 func newWriter(t *testing.T, o Options) (*Writer, string) {

@@ -50,6 +50,21 @@ func (n *Node) waitImports() {
 	})
 }
 
+// Get asks the agent's socket for a path and returns the answer, which has to be 200.
+func (n *Node) Get(path string) string {
+	n.t.Helper()
+	r, err := n.http.Get("http://agent" + path)
+	if err != nil {
+		n.t.Fatalf("GET %s: %v", path, err)
+	}
+	defer func() { _ = r.Body.Close() }()
+	b, err := io.ReadAll(r.Body)
+	if err != nil || r.StatusCode != http.StatusOK {
+		n.t.Fatalf("GET %s: %s: %s %v", path, r.Status, b, err)
+	}
+	return string(b)
+}
+
 // get asks the agent's socket for a path and decodes the JSON it answers.
 func (n *Node) get(path string, into any) error {
 	r, err := n.http.Get("http://agent" + path)
