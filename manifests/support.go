@@ -47,7 +47,7 @@ func metadataFields() []Field {
 		{Path: "metadata.name", Since: first},
 		{Path: "metadata.namespace", Since: first, Note: "default when missing; namespaces need not be created"},
 		{Path: "metadata.labels", Since: first},
-		{Path: "metadata.annotations", Since: first, check: checkAnnotations},
+		{Path: "metadata.annotations", Since: first, Note: "kubernetes.io/ingress-bandwidth and egress-bandwidth by the CNI plugin", check: checkAnnotations},
 		{Path: "metadata.generateName", Since: first, Note: "accepted beside metadata.name"},
 		{Path: "metadata.ownerReferences", Since: first, Note: noMeaning},
 	}
@@ -215,8 +215,11 @@ func checkAnnotations(v any) string {
 		switch {
 		case name == AnnotationRestartOnConfigChange && m[name] != "true" && m[name] != "false":
 			return fmt.Sprintf("the annotation %q must be \"true\" or \"false\"", name)
-		case name == "kubernetes.io/ingress-bandwidth", name == "kubernetes.io/egress-bandwidth":
-			return fmt.Sprintf("the annotation %q is not supported by this version", name)
+		case name == annotationIngress, name == annotationEgress:
+			text, _ := m[name].(string)
+			if _, _, err := Bandwidth(map[string]string{name: text}); err != nil {
+				return err.Error()
+			}
 		}
 	}
 	return ""

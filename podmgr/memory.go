@@ -232,6 +232,8 @@ func pause(v verb, reason string, count int) time.Duration {
 		return double(time.Second, 10*time.Second, count)
 	case v == pull:
 		return double(10*time.Second, 300*time.Second, count) // the kubelet's
+	case v == ensureSandbox && reason == ReasonHostPort: // the runtime has waited already
+		return time.Second
 	case v == start:
 		return double(time.Second, 300*time.Second, count)
 	case v == ensureSandbox, v == refresh, v == resize:

@@ -24,7 +24,12 @@ type Note struct {
 	Container string // empty: the pod itself
 	Reason    string // the kubelet's, such as DNSConfigForming
 	Message   string
+	// Waits says that the pod does not go on before what the note tells of has changed; its containers say so.
+	Waits bool
 }
+
+// ReasonHostPort is the reason of a note, and of an EnsureSandbox, about a port of the node that another pod holds.
+const ReasonHostPort = "HostPortConflict"
 
 // Sandbox is the holder of a pod's namespaces.
 type Sandbox struct {

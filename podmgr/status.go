@@ -176,6 +176,11 @@ func (f *facts) waiting(spec *v1.Container, r role, last *Container) (reason, me
 	if f.othersLeft() {
 		return idle, "another version of the pod is being removed", false
 	}
+	for _, n := range f.have.Notes {
+		if n.UID == f.pod.UID && n.Waits {
+			return idle, n.Message, false
+		}
+	}
 	if e, failed := f.mem.failed[stepKey{verb: ensureSandbox, uid: f.pod.UID}]; failed {
 		return idle, "creating the pod sandbox: " + e.message, false
 	}

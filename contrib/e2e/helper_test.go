@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -63,5 +64,11 @@ func (b *lockedBuffer) String() string {
 
 func readFile(path string) (string, error) {
 	b, err := os.ReadFile(path)
+	return string(b), err
+}
+
+// command runs a program of this machine.
+func command(name string, args ...string) (string, error) {
+	b, err := exec.Command(name, args...).CombinedOutput()
 	return string(b), err
 }

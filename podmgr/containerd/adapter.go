@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"edgepod.dev/agent/health"
+	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/containerd/containerd/v2/client"
@@ -90,6 +91,8 @@ type Runtime struct {
 	index       *index
 	exits       *exits
 	notes       *notes
+	ports       *portBook
+	nudges      chan manifests.Key // pods to look at again; see nudge
 
 	// slots bounds how many sandboxes and containers are made at once: more than the cores can carry only makes all late.
 	slots chan struct{}
@@ -135,7 +138,7 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits(), notes: newNotes()}
+	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits(), notes: newNotes(), ports: newPortBook(), nudges: make(chan manifests.Key, 64)}
 	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
 	r.features = sync.OnceValue(func() runtimeFeatures { return readRuntimeFeatures(cfg.OCIRuntime) })
 	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))
@@ -190,6 +193,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	if err := r.relist(ctx); err != nil {
 		return err
 	}
+	r.holdPorts()
 	r.sweepContainers(ctx)
 	r.sweepLeases(ctx)
 	kill(childlessShims(r.engine.address), r.log)

@@ -113,12 +113,22 @@ func (r *Runtime) follow(ctx context.Context, out chan<- manifests.Key) {
 			if k, ok := r.understand(e); ok {
 				send(ctx, out, k)
 			}
+		case k := <-r.nudges:
+			send(ctx, out, k)
 		case err := <-errs:
 			if ctx.Err() == nil && err != nil {
 				r.log.Warn().Err(err).Msg("containerd's events have stopped, asking again")
 			}
 			return
 		}
+	}
+}
+
+// nudge has the pod looked at again. A nudge that finds no room is lost: nobody listens.
+func (r *Runtime) nudge(k manifests.Key) {
+	select {
+	case r.nudges <- k:
+	default:
 	}
 }
 

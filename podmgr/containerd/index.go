@@ -77,6 +77,23 @@ func (x *index) drop(k manifests.Key) {
 	}
 }
 
+// uids lists every pod of which a directory exists.
+func (x *index) uids() (all []types.UID) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, p := range x.pods {
+		for uid := range p.uids {
+			all = append(all, uid)
+		}
+	}
+	return all
+}
+
+func (x *index) has(id string) bool {
+	_, ok := x.keyOf(id)
+	return ok
+}
+
 func (x *index) keyOf(id string) (manifests.Key, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -133,6 +133,8 @@ func prepareNetNS() error {
 		// Old kernels lack them. /proc/sys/net shows the network namespace of the thread that opens it.
 		_ = os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0)
 	}
+	// Nobody else can have an address of the pod's range: looking for one first would take IPv6 a second or two.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)
 	return nil
 }
 

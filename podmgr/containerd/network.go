@@ -13,7 +13,6 @@ import (
 	"edgepod.dev/agent/manifests"
 	cni "github.com/containerd/go-cni"
 	"github.com/rs/zerolog"
-	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -22,13 +21,9 @@ import (
 type network struct {
 	own     bool
 	bridge  string
-	cidr    string
-	binDirs []string
+	cidrs   []netip.Prefix
 	log     zerolog.Logger
-
-	// plain lacks the portmap plugin, which most pods do not need and every plugin is a process.
-	plain cni.CNI
-	ports cni.CNI
+	plugins map[chain]cni.CNI
 }
 
 const networkName = "network.json"
@@ -38,8 +33,10 @@ type networkFile struct {
 	Key   manifests.Key     `json:"key"`
 	UID   types.UID         `json:"uid"`
 	Ports []cni.PortMapping `json:"ports,omitempty"`
-	IPs   []string          `json:"ips,omitempty"`
-	Done  bool              `json:"done"` // ADD has succeeded
+	// Bandwidth is what the pod's annotations ask for.
+	Bandwidth *cni.BandWidth `json:"bandwidth,omitempty"`
+	IPs       []string       `json:"ips,omitempty"`
+	Done      bool           `json:"done"` // ADD has succeeded
 }
 
 func (f networkFile) write(path string) error {
@@ -51,39 +48,38 @@ func (f networkFile) write(path string) error {
 }
 
 func newNetwork(c Config, log zerolog.Logger) (*network, error) {
-	n := &network{bridge: c.Bridge, cidr: c.PodCIDR, binDirs: c.CNIBinDirs, log: log}
+	n := &network{bridge: c.Bridge, log: log, plugins: map[chain]cni.CNI{}}
 	found, err := confFiles(c.CNIConfDir)
 	if err != nil {
 		return nil, err
 	}
+	all := []chain{{}, {ports: true}, {bandwidth: true}, {true, true}}
 	if len(found) > 0 {
-		n.plain, err = cni.New(cni.WithPluginDir(c.CNIBinDirs), cni.WithPluginConfDir(c.CNIConfDir), cni.WithInterfacePrefix("eth"), cni.WithMinNetworkCount(1))
+		x, err := cni.New(cni.WithPluginDir(c.CNIBinDirs), cni.WithPluginConfDir(c.CNIConfDir), cni.WithInterfacePrefix("eth"), cni.WithMinNetworkCount(1))
 		if err != nil {
 			return nil, fmt.Errorf("setting up CNI: %w", err)
 		}
-		if err := n.plain.Load(cni.WithDefaultConf); err != nil {
+		if err := x.Load(cni.WithDefaultConf); err != nil {
 			return nil, fmt.Errorf("reading the CNI configuration in %s: %w", c.CNIConfDir, err)
 		}
-		n.ports = n.plain
+		for _, with := range all {
+			n.plugins[with] = x
+		}
 		return n, nil
 	}
 	n.own = true
-	if _, err := netip.ParsePrefix(c.PodCIDR); err != nil {
-		return nil, fmt.Errorf("reading --pod-cidr %q: %w (want something like 10.87.0.0/16)", c.PodCIDR, err)
+	if n.cidrs, err = parseCIDRs(c.PodCIDR); err != nil {
+		return nil, err
 	}
-	for _, with := range []bool{false, true} {
+	for _, with := range all {
 		x, err := cni.New(cni.WithPluginDir(c.CNIBinDirs), cni.WithInterfacePrefix("eth"), cni.WithMinNetworkCount(1))
 		if err != nil {
 			return nil, fmt.Errorf("setting up CNI: %w", err)
 		}
-		if err := x.Load(cni.WithConfListBytes(ownConf(c, with))); err != nil {
+		if err := x.Load(cni.WithConfListBytes(ownConf(c, n.cidrs, with))); err != nil {
 			return nil, fmt.Errorf("loading the agent's own CNI configuration: %w", err)
 		}
-		if with {
-			n.ports = x
-		} else {
-			n.plain = x
-		}
+		n.plugins[with] = x
 	}
 	return n, nil
 }
@@ -110,28 +106,6 @@ func confFiles(dir string) ([]string, error) {
 	return out, nil
 }
 
-// ownConf is the configuration for boxes that have none. Masquerading is one rule for the whole node instead of a chain
-// per pod (masquerade), which halves the time an attach takes.
-func ownConf(c Config, portmap bool) []byte {
-	plugins := []any{map[string]any{
-		"type": "bridge", "bridge": c.Bridge, "isGateway": true, "ipMasq": false, "hairpinMode": c.Hairpin == "" || c.Hairpin == "hairpin-veth",
-		"promiscMode": c.Hairpin == "promiscuous-bridge",
-		"ipam": map[string]any{
-			"type": "host-local", "dataDir": filepath.Join(c.State, "cni", "ipam"),
-			"ranges": []any{[]any{map[string]any{"subnet": c.PodCIDR}}},
-			"routes": []any{map[string]any{"dst": "0.0.0.0/0"}},
-		},
-	}}
-	if portmap {
-		plugins = append(plugins, map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}, "snat": true})
-	}
-	b, err := json.Marshal(map[string]any{"cniVersion": "0.4.0", "name": c.Bridge, "plugins": plugins})
-	if err != nil {
-		panic(err) // plain maps and strings always encode
-	}
-	return b
-}
-
 // attach gives the pod's network namespace its interface and addresses. What it is about to do, and then what it got, is
 // kept in file, so that it can be undone without the manifest.
 func (n *network) attach(ctx context.Context, p *manifests.Pod, id, netns, file string) (networkFile, error) {
@@ -145,7 +119,11 @@ func (n *network) attach(ctx context.Context, p *manifests.Pod, id, netns, file 
 			return networkFile{}, err
 		}
 	}
-	f := networkFile{Key: p.Key(), UID: p.UID(), Ports: portMappings(p.Object)}
+	bandwidth, err := bandwidthOf(p.Object)
+	if err != nil {
+		return networkFile{}, err
+	}
+	f := networkFile{Key: p.Key(), UID: p.UID(), Ports: portMappings(p.Object), Bandwidth: bandwidth}
 	if err := f.write(file); err != nil {
 		return networkFile{}, err
 	}
@@ -186,30 +164,13 @@ func (n *network) forPod(f networkFile) (cni.CNI, []cni.NamespaceOpts) {
 	opts := []cni.NamespaceOpts{cni.WithLabels(map[string]string{
 		"IgnoreUnknown": "1", "K8S_POD_NAMESPACE": f.Key.Namespace, "K8S_POD_NAME": f.Key.Name, "K8S_POD_UID": string(f.UID),
 	})}
-	if len(f.Ports) == 0 {
-		return n.plain, opts
+	if len(f.Ports) > 0 {
+		opts = append(opts, cni.WithCapabilityPortMap(f.Ports))
 	}
-	return n.ports, append(opts, cni.WithCapabilityPortMap(f.Ports))
-}
-
-func portMappings(p *v1.Pod) []cni.PortMapping {
-	var out []cni.PortMapping
-	for _, c := range p.Spec.Containers {
-		for _, port := range c.Ports {
-			if port.HostPort == 0 {
-				continue
-			}
-			proto := "tcp"
-			switch port.Protocol {
-			case v1.ProtocolUDP:
-				proto = "udp"
-			case v1.ProtocolSCTP:
-				proto = "sctp"
-			}
-			out = append(out, cni.PortMapping{HostPort: port.HostPort, ContainerPort: port.ContainerPort, Protocol: proto, HostIP: port.HostIP})
-		}
+	if f.Bandwidth != nil {
+		opts = append(opts, cni.WithCapabilityBandWidth(*f.Bandwidth))
 	}
-	return out
+	return n.plugins[chain{len(f.Ports) > 0, f.Bandwidth != nil}], opts
 }
 
 func readNetworkFile(path string) (networkFile, error) {
@@ -227,29 +188,41 @@ func readNetworkFile(path string) (networkFile, error) {
 // masquerade hides pod addresses behind the node's for traffic that leaves the pod network, and lets it be
 // forwarded. A box without iptables keeps pod-to-pod and host-to-pod traffic.
 func (n *network) masquerade(ctx context.Context) {
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		n.log.Warn().Err(err).Msg("pods cannot reach other hosts: turning on IP forwarding")
-	}
-	for _, rule := range [][]string{
-		{"-t", "nat", "POSTROUTING", "-s", n.cidr, "!", "-d", n.cidr, "-m", "comment", "--comment", n.bridge, "-j", "MASQUERADE"},
-		{"-t", "filter", "FORWARD", "-s", n.cidr, "-m", "comment", "--comment", n.bridge, "-j", "ACCEPT"},
-		{"-t", "filter", "FORWARD", "-d", n.cidr, "-m", "comment", "--comment", n.bridge, "-j", "ACCEPT"},
-	} {
-		if iptables(ctx, rule[:2], "-C", rule[2:]) == nil {
-			continue
+	for _, cidr := range n.cidrs {
+		command, forward := "iptables", "/proc/sys/net/ipv4/ip_forward"
+		if cidr.Addr().Is6() {
+			command, forward = "ip6tables", "/proc/sys/net/ipv6/conf/all/forwarding"
 		}
-		if err := iptables(ctx, rule[:2], "-A", rule[2:]); err != nil {
+		if err := os.WriteFile(forward, []byte("1"), 0); err != nil {
+			n.log.Warn().Err(err).Msg("pods cannot reach other hosts: turning on IP forwarding")
+		}
+		if err := n.masqueradeRange(ctx, command, cidr.String()); err != nil {
 			n.log.Warn().Err(err).Msg("pods cannot reach other hosts: adding an iptables rule")
-			return
 		}
 	}
 }
 
-func iptables(ctx context.Context, table []string, verb string, rule []string) error {
+func (n *network) masqueradeRange(ctx context.Context, command, cidr string) error {
+	for _, rule := range [][]string{
+		{"-t", "nat", "POSTROUTING", "-s", cidr, "!", "-d", cidr, "-m", "comment", "--comment", n.bridge, "-j", "MASQUERADE"},
+		{"-t", "filter", "FORWARD", "-s", cidr, "-m", "comment", "--comment", n.bridge, "-j", "ACCEPT"},
+		{"-t", "filter", "FORWARD", "-d", cidr, "-m", "comment", "--comment", n.bridge, "-j", "ACCEPT"},
+	} {
+		if iptables(ctx, command, rule[:2], "-C", rule[2:]) == nil {
+			continue
+		}
+		if err := iptables(ctx, command, rule[:2], "-A", rule[2:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func iptables(ctx context.Context, command string, table []string, verb string, rule []string) error {
 	args := append(append(append([]string{"-w", "10"}, table...), verb), rule...)
-	out, err := exec.CommandContext(ctx, "iptables", args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, command, args...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("running iptables: %w: %s", err, out)
+		return fmt.Errorf("running %s: %w: %s", command, err, out)
 	}
 	return nil
 }

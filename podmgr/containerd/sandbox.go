@@ -41,8 +41,16 @@ func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
 	if err != nil {
 		return err
 	}
-	err = r.ensureSandbox(ctx, p, b.joinable)
+	if err = r.takePorts(ctx, p); err == nil {
+		err = r.ensureSandbox(ctx, p, b.joinable)
+	}
 	r.bringing.end(p.UID(), b)
+	if _, missing := os.Stat(r.podDir(p.UID())); err != nil && missing != nil {
+		r.ports.free(p.UID()) // nothing is left that anybody would remove
+	}
+	if reason := (*podmgr.ReasonError)(nil); errors.As(err, &reason) {
+		return err
+	}
 	if err != nil {
 		return &podmgr.ReasonError{Reason: "FailedCreatePodSandBox", Err: err}
 	}
@@ -301,7 +309,11 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	if err := os.Remove(filepath.Join(dir, lifeFile)); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("ending the sandbox's life: %w", err)
 	}
-	return r.dropContainer(ctx, c)
+	if err := r.dropContainer(ctx, c); err != nil {
+		return err
+	}
+	r.ports.free(uid)
+	return nil
 }
 
 // detach undoes the network of a pod if its file says that there is one.
@@ -373,6 +385,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 	r.pauses.forget(id)
 	r.volumes.Delete(uid)
 	r.notes.forget(uid)
+	r.ports.free(uid)
 	r.index.removeUID(k, uid)
 	return nil
 }
