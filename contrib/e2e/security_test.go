@@ -264,14 +264,16 @@ func runSecurityCases(t *testing.T, n *node.Node, cases []securityCase) {
 		t.Run(c.name, func(t *testing.T) {
 			n.Use(t)
 			switch {
+			case c.fails == "any":
+				n.Wait(c.name, "failed", func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodFailed })
 			case c.fails != "":
 				p := n.Wait(c.name, "rejected: "+c.fails, func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodFailed })
 				if p.Status.Reason != c.fails || !strings.Contains(p.Status.Message, c.message) {
 					t.Errorf("the pod failed with %s: %s, want %s: %s", p.Status.Reason, p.Status.Message, c.fails, c.message)
 				}
 			case c.waits != "":
-				waiting(n, c.name, c.waits)
-				if m := n.Pod(c.name).Status.ContainerStatuses[0].State.Waiting; m == nil || !strings.Contains(m.Message, c.message) {
+				waiting(n, c.name, c.waits, "ImagePullBackOff")
+				if m := n.Pod(c.name).Status.ContainerStatuses[0].State.Waiting; m == nil || !strings.Contains(m.Message, c.message) || len(m.Message) > 2000 {
 					t.Errorf("the container waits: %v, want %q", m, c.message)
 				}
 			default:

@@ -38,6 +38,11 @@ func needsAppArmor(p *v1.Pod) bool {
 	if psc := p.Spec.SecurityContext; psc != nil && confined(psc.AppArmorProfile) {
 		return true
 	}
+	for i := range p.Spec.EphemeralContainers {
+		if sc := p.Spec.EphemeralContainers[i].SecurityContext; sc != nil && confined(sc.AppArmorProfile) {
+			return true
+		}
+	}
 	for _, list := range [][]v1.Container{p.Spec.InitContainers, p.Spec.Containers} {
 		for i := range list {
 			if sc := list[i].SecurityContext; sc != nil && confined(sc.AppArmorProfile) {

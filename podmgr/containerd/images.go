@@ -62,6 +62,7 @@ type image struct {
 	chainID string        // of the unpacked root filesystem
 	passwd  []byte        // /etc/passwd and /etc/group of the root filesystem, bounded
 	group   []byte
+	volumes []declaredVolume
 }
 
 func newImages(c *client.Client, cfg Config, snapshotter string, log zerolog.Logger) *images {
@@ -356,11 +357,14 @@ func (x *images) parse(ctx context.Context, img client.Image) (*image, error) {
 	if err := json.Unmarshal(b, &cfg); err != nil {
 		return nil, fmt.Errorf("reading image configuration: %w", err)
 	}
+	if err := checkImageConfig(&cfg.Config); err != nil {
+		return nil, err
+	}
 	i := &image{
 		name: img.Name(), target: target, config: cfg.Config, id: desc.Digest,
 		chainID: identity.ChainID(cfg.RootFS.DiffIDs).String(),
 	}
-	if err := x.readUsers(ctx, i); err != nil {
+	if err := x.readRoot(ctx, i); err != nil {
 		return nil, err
 	}
 	x.mu.Lock()

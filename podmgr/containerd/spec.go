@@ -81,31 +81,39 @@ func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sa
 
 // environment is the image's, then HOSTNAME, then the manifest's.
 func environment(vars []manifests.EnvVar, image []string, hostname string) []string {
-	env := []string{defaultPath, "HOSTNAME=" + hostname}
-	for _, e := range image {
-		if name, _, ok := strings.Cut(e, "="); ok && name != "" && !strings.ContainsRune(e, 0) {
-			env = setEnv(env, e)
-		}
+	e := envList{at: map[string]int{}}
+	e.set(strings.Cut(defaultPath, "="))
+	e.set("HOSTNAME", hostname, true)
+	for _, v := range image {
+		e.set(strings.Cut(v, "="))
 	}
 	for _, v := range vars {
-		env = setEnv(env, v.Name+"="+v.Value)
+		e.set(v.Name, v.Value, true)
 	}
-	return env
+	return e.list
 }
 
 func hasEnv(env []string, name string) bool {
 	return slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
 }
 
-func setEnv(env []string, e string) []string {
-	name, _, _ := strings.Cut(e, "=")
-	for i := range env {
-		if strings.HasPrefix(env[i], name+"=") {
-			env[i] = e
-			return env
-		}
+// envList is an environment in the order in which its names came.
+type envList struct {
+	list []string
+	at   map[string]int
+}
+
+// set adds or replaces a variable; what has no name, or a NUL, is none.
+func (e *envList) set(name, value string, ok bool) {
+	if !ok || name == "" || strings.ContainsRune(name, 0) || strings.ContainsRune(value, 0) {
+		return
 	}
-	return append(env, e)
+	if i, known := e.at[name]; known {
+		e.list[i] = name + "=" + value
+		return
+	}
+	e.at[name] = len(e.list)
+	e.list = append(e.list, name+"="+value)
 }
 
 // command is the manifest's command and args over the image's entrypoint and cmd, as the CRI combines them, with $(VAR)
@@ -150,10 +158,8 @@ func workingDir(c *v1.Container, img *image) (string, error) {
 		dir = "/" + dir
 	}
 	dir = path.Clean(dir)
-	for _, bad := range []string{"/proc", "/sys"} {
-		if dir == bad || strings.HasPrefix(dir, bad+"/") {
-			return "", fmt.Errorf("working directory %s lies below %s, which is not allowed", dir, bad)
-		}
+	if bad := kernelDir(dir); bad == "/proc" || bad == "/sys" {
+		return "", fmt.Errorf("working directory %s lies below %s, which is not allowed", dir, bad)
 	}
 	return dir, nil
 }

@@ -172,7 +172,10 @@ func (x *starting) prepare(ctx context.Context) error {
 	if x.view.targetPID, err = x.target(ctx); err != nil {
 		return err
 	}
-	return x.resolveVolumes(ctx)
+	if err := x.resolveVolumes(ctx); err != nil {
+		return err
+	}
+	return x.declaredVolumes(ctx)
 }
 
 // create writes the container's record and files.
@@ -188,7 +191,7 @@ func (x *starting) create(ctx context.Context) error {
 	}
 	x.rec = record{
 		Life: life,
-		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: x.img.config.StopSignal,
+		Boot: r.boot, Image: x.c.Image, ImageID: x.img.repoDigest(), Backoff: x.s.Backoff, StopSignal: stopSignalOf(x.img),
 		Resources: new(podmgr.ResourcesOf(&x.c.Resources)),
 		Stdin:     x.c.Stdin, StdinOnce: x.c.StdinOnce, TTY: x.c.TTY,
 		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
@@ -214,6 +217,14 @@ func (x *starting) create(ctx context.Context) error {
 		return err
 	}
 	return r.createContainer(ctx, x.pod, x.id, x.c.Name, x.s.Attempt, kindContainer, spec, x.rootfs(), x.rec)
+}
+
+// stopSignalOf is an image's STOPSIGNAL, empty when it is none.
+func stopSignalOf(i *image) string {
+	if _, ok := parseStopSignal(i.config.StopSignal); !ok {
+		return ""
+	}
+	return i.config.StopSignal
 }
 
 func (x *starting) rootfs() rootfs { return rootfs{snapshot: x.id, parent: x.img.chainID} }

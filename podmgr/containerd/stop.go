@@ -14,7 +14,6 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
-	"github.com/moby/sys/signal"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -55,8 +54,8 @@ func (r *Runtime) stopSignal(ctx context.Context, id string) unix.Signal {
 	if err != nil {
 		return unix.SIGTERM
 	}
-	if rec, ok := recordOf(c); ok && rec.StopSignal != "" {
-		if s, err := signal.ParseSignal(rec.StopSignal); err == nil {
+	if rec, ok := recordOf(c); ok {
+		if s, ok := parseStopSignal(rec.StopSignal); ok {
 			return s
 		}
 	}
@@ -181,6 +180,11 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	r.logs.drained(ctx, id)
+	if _, uid, _, _, ok := owner(c); ok {
+		if err := removeTree(r.declaredDir(uid, id)); err != nil {
+			return err
+		}
+	}
 	return r.dropContainer(ctx, c)
 }
 

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/errdefs"
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
 )
@@ -20,29 +20,20 @@ const maxUserFile = 1 << 20
 // maxID bounds user and group IDs: larger ones wrap to root in some kernels and tools (CVE-2024-40635).
 const maxID = 1<<31 - 1
 
-// readUsers reads the user files of an image through a read-only view of its root filesystem, resolved inside it by
-// file descriptor.
-func (x *images) readUsers(ctx context.Context, i *image) error {
-	sn := x.client.SnapshotService(x.snapshotter)
-	key := "users-" + i.id.String()
-	mounts, err := sn.View(ctx, key, i.chainID)
-	if errdefs.IsAlreadyExists(err) {
-		mounts, err = sn.Mounts(ctx, key)
-	}
+// readRoot reads the user files of an image, and looks at its volumes and working directory, through a read-only view of
+// its root filesystem, resolved inside it by file descriptor.
+func (x *images) readRoot(ctx context.Context, i *image) error {
+	mounts, drop, err := x.view(ctx, "users-"+i.id.String(), i.chainID)
 	if err != nil {
-		return fmt.Errorf("viewing the image: %w", err)
+		return err
 	}
-	defer func() {
-		ctx, cancel := cleanup(ctx)
-		defer cancel()
-		_ = sn.Remove(ctx, key)
-	}()
+	defer drop()
 	return mount.WithReadonlyTempMount(ctx, mounts, func(root string) error {
 		for name, to := range map[string]*[]byte{"etc/passwd": &i.passwd, "etc/group": &i.group} {
 			// An image without the file, or with one that cannot be resolved inside it, has no names.
 			*to, _ = readInRoot(root, name, maxUserFile)
 		}
-		return nil
+		return i.readVolumes(root)
 	})
 }
 
@@ -67,6 +58,9 @@ func readInRoot(root, name string, most int64) ([]byte, error) {
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, most))
 }
+
+// maxGroups bounds the groups that an image gives its user.
+const maxGroups = 1024
 
 // identityOf is who a container runs as.
 type identityOf struct {
@@ -137,16 +131,15 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identity
 		who.gid = uint32(*runAsGroup)
 	}
 	who.groups = []uint32{who.gid}
-	if name != "" && !strict {
-		for _, g := range groups {
-			if g.Gid < 0 || g.Gid > maxID {
-				continue
-			}
-			for _, member := range g.List {
-				if member == name {
-					who.groups = addGroup(who.groups, uint32(g.Gid))
-				}
-			}
+	if name == "" || strict {
+		return who, nil
+	}
+	for _, g := range groups {
+		if g.Gid >= 0 && g.Gid <= maxID && slices.Contains(g.List, name) {
+			who.groups = addGroup(who.groups, uint32(g.Gid))
+		}
+		if len(who.groups) > maxGroups {
+			return who, fmt.Errorf("the image's /etc/group has its user in more than %d groups", maxGroups)
 		}
 	}
 	return who, nil
