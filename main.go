@@ -33,6 +33,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 	v1 "k8s.io/api/core/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -238,8 +239,8 @@ func run(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var manager *podmgr.Manager
-	member, err := joinCluster(cluster, c, engine, node, &manager, log)
+	late := &parts{}
+	member, err := joinCluster(cluster, c, engine, node, late, log)
 	if err != nil {
 		return err
 	}
@@ -247,7 +248,7 @@ func run(c *cli.Context) error {
 		sources = append(sources, member.Pods())
 	}
 	recorder := metrics.NewRecorder()
-	manager = podmgr.New(podmgr.Options{
+	manager := podmgr.New(podmgr.Options{
 		Runtime: engine, Sources: sources, NodeName: node, HostIP: cluster.HostIP(containerd.NodeIP), Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
 		Hooks: podmgr.Hooks{
 			Operated: recorder.RuntimeOperation, Pulled: recorder.ImagePulled, StartFailed: recorder.ContainerStartFailed,
@@ -277,6 +278,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	defer closeTraces()
+	late.manager, late.measure = manager, measure
 	listener, err := server.Listen(filepath.Join(c.String("state"), "agent.sock"))
 	if err != nil {
 		return err
@@ -422,30 +424,37 @@ func settings(c *cli.Context) map[string]any {
 	return out
 }
 
-// joinCluster makes the agent a node of a cluster; nil without the flags for that. The manager is there when it runs.
-func joinCluster(config kube.Config, c *cli.Context, engine *containerd.Runtime, node string, m **podmgr.Manager, log zerolog.Logger) (*kube.Node, error) {
+// parts are what a node of a cluster reads once it runs, and what is made after it.
+type parts struct {
+	manager *podmgr.Manager
+	measure *metrics.Metrics
+}
+
+// joinCluster makes the agent a node of a cluster; nil without the flags for that.
+func joinCluster(config kube.Config, c *cli.Context, engine *containerd.Runtime, node string, late *parts, log zerolog.Logger) (*kube.Node, error) {
 	if !config.Enabled() {
 		return nil, nil
 	}
 	return kube.New(config, kube.Host{
 		Name: node, Version: version, KubeletVersion: kube.KubeletVersion(version), Root: c.String("root"), Log: log,
 		RuntimeVersion: engine.EngineVersion, Runtime: engine.Health().Check, Images: engine.Images().OfNode, Handlers: engine.Handlers,
+		Summary: func(ctx context.Context) (*statsapi.Summary, error) { return late.measure.Summary(ctx, false) },
 	}, kube.Board{
 		Entries: func() (out []kube.Entry) {
-			for _, e := range (*m).Board().List() {
+			for _, e := range late.manager.Board().List() {
 				deleted := !e.Deleted.IsZero() || e.Pod != nil && e.Pod.Object.DeletionTimestamp != nil
 				out = append(out, kube.Entry{Key: e.Key, Pod: e.Pod, Source: e.Source, Status: &e.Status, Deleted: deleted, Gone: e.Gone})
 			}
 			return out
 		},
 		Events: func() (out []kube.Event) {
-			for _, e := range (*m).Board().Events(manifests.Key{}) {
+			for _, e := range late.manager.Board().Events(manifests.Key{}) {
 				out = append(out, kube.Event(e))
 			}
 			return out
 		},
-		Changed: func() <-chan struct{} { return (*m).Board().Changed() }, Ready: func() <-chan struct{} { return (*m).Ready() },
-		Record: func(e kube.Event) { (*m).Board().Record(podmgr.Event(e)) },
+		Changed: func() <-chan struct{} { return late.manager.Board().Changed() }, Ready: func() <-chan struct{} { return late.manager.Ready() },
+		Record: func(e kube.Event) { late.manager.Board().Record(podmgr.Event(e)) },
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 	v1 "k8s.io/api/core/v1"
+	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
 // Host is what a Node needs of the rest of the agent. Functions are called from any goroutine and must not block for long;
@@ -22,7 +23,9 @@ type Host struct {
 	Images func(ctx context.Context) ([]v1.ContainerImage, error)
 	// Handlers are the OCI runtimes, and what they can do.
 	Handlers func() []v1.NodeRuntimeHandler
-	Log      zerolog.Logger
+	// Summary measures the node and its pods; it is asked after Run has begun.
+	Summary func(ctx context.Context) (*statsapi.Summary, error)
+	Log     zerolog.Logger
 }
 
 // withDefaults puts an answer in the place of each question that was left out.
@@ -41,6 +44,9 @@ func (h Host) withDefaults() Host {
 	}
 	if h.Handlers == nil {
 		h.Handlers = func() []v1.NodeRuntimeHandler { return nil }
+	}
+	if h.Summary == nil {
+		h.Summary = func(context.Context) (*statsapi.Summary, error) { return nil, nil }
 	}
 	return h
 }

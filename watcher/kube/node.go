@@ -91,6 +91,7 @@ func (n *Node) Run(ctx context.Context) error {
 	group.Go(func() { n.watchNode(ctx) })
 	group.Go(func() { n.runLease(ctx) })
 	group.Go(func() { n.runStatus(ctx) })
+	group.Go(func() { n.runEviction(ctx) })
 	<-ctx.Done()
 	return nil
 }

@@ -77,6 +77,7 @@ type Pods struct {
 
 	mu       sync.Mutex
 	rejected map[types.UID]*v1.PodStatus // of pods that were not admitted; guarded by mu
+	evicted  map[types.UID]*eviction     // guarded by mu
 }
 
 // New prepares the source; nothing is asked of the API server before Run.
@@ -85,7 +86,7 @@ func New(cfg Config) *Pods { return newPods(cfg, defaultPatience) }
 func newPods(cfg Config, patience time.Duration) *Pods {
 	p := &Pods{
 		cfg: cfg, patience: patience, source: newPoke(), reports: newPoke(), mirrorPods: newPoke(),
-		rejected: map[types.UID]*v1.PodStatus{},
+		rejected: map[types.UID]*v1.PodStatus{}, evicted: map[types.UID]*eviction{},
 	}
 	p.set = newPodSet(func() { p.source.now(); p.reports.now(); p.mirrorPods.now() })
 	p.objects = newObjects(cfg.Client, cfg.Server, patience, p.source.now)

@@ -126,7 +126,7 @@ func (r *reporter) reportOn(pod *v1.Pod, byUID map[types.UID]*Entry, byKey map[m
 		return r.reportOnMirror(pod, byUID)
 	}
 	if e := byUID[pod.UID]; e != nil {
-		return report{status: e.Status, generation: e.Pod.Object.Generation, gone: e.Gone}, true
+		return report{status: r.evictedStatus(pod.UID, e), generation: e.Pod.Object.Generation, gone: e.Gone}, true
 	}
 	r.Pods.mu.Lock()
 	status := r.rejected[pod.UID]

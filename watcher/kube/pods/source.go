@@ -155,6 +155,9 @@ func (r *run) take(all []*v1.Pod) {
 		if !there[uid] {
 			delete(r.known, uid)
 			r.settle(uid, nil)
+			r.mu.Lock()
+			delete(r.evicted, uid)
+			r.mu.Unlock()
 		}
 	}
 }
@@ -295,7 +298,7 @@ func (r *run) bind(w *wanted, now time.Time) (pod *manifests.Pod, known bool) {
 	claims, c := r.claims.of(w.api, now)
 	env, d := r.services.env(w.api, now)
 	pod = manifests.BindGranted(&manifests.Pod{
-		Object: w.api, Origin: manifests.Origin{File: r.cfg.Server + "/namespaces/" + w.api.Namespace + "/pods/" + w.api.Name},
+		Object: r.wantedOf(w.api), Origin: manifests.Origin{File: r.cfg.Server + "/namespaces/" + w.api.Namespace + "/pods/" + w.api.Name},
 	}, configs, manifests.Grant{Files: files, Claims: claims, Env: env})
 	known = a && b && c && d
 	if old := w.pod; old != nil {
