@@ -7,7 +7,7 @@ import (
 )
 
 // Field is one row of the table of pod fields that this version supports. The table decides what is refused, and the
-// README's table is made from it.
+// README's table is made from it. The rows of contrib/e2e/rows prove each field.
 type Field struct {
 	// Path is the field; "[*]" stands for every element of a list. What lies below a row belongs to it.
 	Path string
@@ -15,8 +15,6 @@ type Field struct {
 	Note string
 	// Since is the first version of the agent that has it.
 	Since string
-	// Test is the end-to-end test that proves it; empty when none does yet.
-	Test string
 
 	// check returns why a value of the field is not supported; nil when all that Kubernetes allows are.
 	check func(value any) string

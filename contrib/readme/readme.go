@@ -1,12 +1,15 @@
-// Package readme makes the parts of README.md that the code knows better: the table of supported pod fields.
+// Package readme makes the parts of README.md that the code knows better: the table of supported pod fields, with the rows
+// of contrib/e2e/rows that prove each.
 //
 //	go test ./contrib/readme -update    # writes them into README.md
 package readme
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"edgepod.dev/agent/contrib/e2e/rows"
 	"edgepod.dev/agent/manifests"
 )
 
@@ -19,22 +22,27 @@ const (
 // Fields is the table of supported fields in Markdown, with what stands together in one row.
 func Fields() string {
 	var b strings.Builder
-	b.WriteString("| field | |\n|---|---|\n")
-	all := manifests.Fields()
+	b.WriteString("| field | | proved by `TestEveryFieldOfAPod` |\n|---|---|---|\n")
+	all, proofs := manifests.Fields(), rows.Proofs()
 	for i := 0; i < len(all); {
 		parent, note := parentOf(all[i].Path), all[i].Note
-		names := []string{lastOf(all[i].Path)}
+		names, proved := []string{lastOf(all[i].Path)}, slices.Clone(proofs[all[i].Path])
 		j := i + 1
 		for ; j < len(all) && parentOf(all[j].Path) == parent && all[j].Note == note; j++ {
 			if name := lastOf(all[j].Path); name != names[len(names)-1] {
 				names = append(names, name)
+			}
+			for _, p := range proofs[all[j].Path] {
+				if !slices.Contains(proved, p) {
+					proved = append(proved, p)
+				}
 			}
 		}
 		path := parent + strings.Join(names, ", ")
 		if len(names) > 1 && parent != "" {
 			path = parent + "{" + strings.Join(names, ", ") + "}"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s |\n", path, note)
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", path, note, strings.Join(proved, "; "))
 		i = j
 	}
 	return b.String()

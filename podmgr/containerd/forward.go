@@ -117,10 +117,22 @@ func enterNetNS(path string) error {
 }
 
 // killTree kills a command of a container: its session, which runc makes for it, and every descendant, again until nobody
-// new is found. A process that left the session and lost its parent is the container's and no longer the command's.
+// new is found. All of it is stopped first: what forks while it is looked for and killed would leave a child of which nothing
+// tells any more whose it was. A process that had left the session and lost its parent before is the container's and no
+// longer the command's.
 func killTree(pid int, container string) {
 	if pid <= 0 {
 		return
+	}
+	stopped := map[int]bool{}
+	for grown := true; grown && len(stopped) < 10_000; {
+		grown = false
+		for _, v := range treeOf(pid, container) {
+			if !stopped[v] {
+				_ = unix.Kill(v, unix.SIGSTOP)
+				stopped[v], grown = true, true
+			}
+		}
 	}
 	for range 100 {
 		victims := treeOf(pid, container)

@@ -164,6 +164,13 @@ func (n *Node) Use(t T) {
 	t.Cleanup(func() { n.t = before })
 }
 
+// With is the node as another test, t, uses it beside this one, to look and to write; the agent's life stays here.
+func (n *Node) With(t T) *Node {
+	other := *n
+	other.t = t
+	return &other
+}
+
 // Start runs the agent and returns when its API answers, and how long that took. The first start also waits for the
 // images that were dropped before it.
 func (n *Node) Start() (took time.Duration) {
