@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -89,6 +90,8 @@ type Container struct {
 	Mark Mark
 	// Resources are what its cgroup was given last; nil: not known.
 	Resources *Resources
+	// User is who its first process began as; nil: not known.
+	User *v1.LinuxContainerUser
 	// Grace is the pod's terminationGracePeriodSeconds when this instance was created: it holds when the manifest is gone.
 	Grace time.Duration
 }

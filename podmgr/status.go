@@ -58,6 +58,7 @@ func status(f facts) v1.PodStatus {
 	slices.SortFunc(s.ContainerStatuses, byName)
 	slices.SortFunc(s.EphemeralContainerStatuses, byName)
 	f.podResources(&s)
+	shorten(&s)
 	s.Phase = f.phase(&s)
 	if t := f.life.began(); !t.IsZero() {
 		s.StartTime = &metav1.Time{Time: wall(t)}
@@ -105,6 +106,7 @@ func (f *facts) containerStatus(spec *v1.Container, r role) v1.ContainerStatus {
 		ContainerID: containerID(last), RestartCount: int32(last.Attempt),
 	}
 	showResources(&s, spec, last)
+	describe(&s, spec, last, shown)
 	running, mark := last.State == Running, f.mem.mark(last)
 	s.Started = new(started(spec, last, mark))
 	s.Ready = ready(spec, last, mark)
@@ -138,7 +140,9 @@ func (f *facts) statusWithout(spec *v1.Container, r role) v1.ContainerStatus {
 	if s := f.shown(spec.Name); s != nil && (f.going || final(f.pod.Status.Phase) || r == ephemeralRole) {
 		return departed(*s)
 	}
-	s := v1.ContainerStatus{Name: spec.Name, Image: spec.Image, Started: new(false)}
+	s := v1.ContainerStatus{
+		Name: spec.Name, Image: spec.Image, Started: new(false), VolumeMounts: mounts(spec, f.shown(spec.Name)),
+	}
 	if r == initRole && f.life.initialized() {
 		s.Ready = true
 		s.State.Terminated = &v1.ContainerStateTerminated{Reason: "Completed", Message: messageInitGone}

@@ -46,7 +46,11 @@ func (x *exits) readBundles(state string) {
 			Status    int
 		}
 		if json.Unmarshal(b, &e) == nil && !e.Timestamp.IsZero() && e.Status >= 0 {
-			x.seen[filepath.Base(filepath.Dir(f))] = exit{code: uint32(e.Status), at: e.Timestamp} //nolint:gosec // a byte
+			id := filepath.Base(filepath.Dir(f))
+			x.seen[id] = exit{code: uint32(e.Status), at: e.Timestamp} //nolint:gosec // a byte
+			if bundleOOM(filepath.Dir(f)) {
+				x.ooms[id] = struct{}{}
+			}
 		}
 	}
 }

@@ -101,7 +101,7 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 	o := podmgr.Container{
 		ID: c.ID, UID: uid, Name: name, Attempt: attempt, Sealed: rec.Sealed,
 		Image: rec.Image, ImageID: rec.ImageID, LogPath: rec.LogPath,
-		Life: rec.Life, Created: c.CreatedAt, Backoff: rec.Backoff, Grace: rec.Grace, Mark: r.markOf(c.ID),
+		Life: rec.Life, Created: c.CreatedAt, Backoff: rec.Backoff, Grace: rec.Grace, Mark: r.markOf(c.ID), User: rec.User,
 		Resources: r.givenTo(c.ID, r.containerState(c.ID), rec.Resources),
 	}
 	if rec.Sealed {
@@ -121,12 +121,12 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 		o.State = podmgr.Running
 	case task.Status_STOPPED:
 		o.State = podmgr.Exited
-		setExit(&o, st.code, st.exited, r.exits.oom(c.ID))
+		setExit(&o, st.code, st.exited, r.oomKilled(uid, c.ID))
 	default:
 		r.vanished(&o, rec)
 	}
 	if o.State.Ended() {
-		o.Message = readMessage(rec.MessageFile)
+		o.Message = r.message(ctx, rec, o.ExitCode)
 	}
 	return o, nil
 }
@@ -139,7 +139,7 @@ func (r *Runtime) vanished(o *podmgr.Container, rec record) {
 	}
 	if e, ok := r.exits.get(o.ID); ok {
 		o.State = podmgr.Exited
-		setExit(o, e.code, e.at, r.exits.oom(o.ID))
+		setExit(o, e.code, e.at, r.oomKilled(o.UID, o.ID))
 		return
 	}
 	o.State, o.ExitCode, o.Reason = podmgr.Unknown, exitKilled, "ContainerStatusUnknown"

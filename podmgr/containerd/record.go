@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/types/known/anypb"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -42,6 +43,10 @@ type record struct {
 	Grace   time.Duration `json:"grace,omitempty"`
 	// Message is the host path of the termination message file.
 	MessageFile string `json:"messageFile,omitempty"`
+	// FallbackToLogs is terminationMessagePolicy FallbackToLogsOnError.
+	FallbackToLogs bool `json:"fallbackToLogs,omitempty"`
+	// User is who the container's first process began as.
+	User *v1.LinuxContainerUser `json:"user,omitempty"`
 	// StopSignal is a signal name such as SIGTERM.
 	StopSignal string `json:"stopSignal,omitempty"`
 

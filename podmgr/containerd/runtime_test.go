@@ -27,7 +27,11 @@ const testImage = "edgepod.dev/runtimetest:1"
 func busyboxCommand(p runtimetest.Program) []string {
 	switch p.Kind {
 	case runtimetest.Exit:
-		return []string{"sh", "-c", fmt.Sprintf("exit %d", p.Code)}
+		return []string{"sh", "-c", fmt.Sprintf("echo bye; exit %d", p.Code)}
+	case runtimetest.Hog:
+		return []string{"sh", "-c", "sleep 1; exec tail /dev/zero"}
+	case runtimetest.HogChild:
+		return []string{"sh", "-c", fmt.Sprintf("sleep 1; tail /dev/zero; exit %d", p.Code)}
 	case runtimetest.Stubborn:
 		return []string{"sh", "-c", "trap '' TERM; while :; do sleep 1000; done"}
 	default:
@@ -222,8 +226,9 @@ func (n *testNode) suite(t *testing.T) {
 			Limits: func(t *testing.T, p *manifests.Pod, name string) podmgr.Resources {
 				return limitsOf(t, current, p, name)
 			},
-			Reopen: func(t *testing.T) podmgr.Runtime {
+			Reopen: func(t *testing.T, away time.Duration) podmgr.Runtime {
 				current.Close()
+				time.Sleep(away)
 				current = n.open(t)
 				return current
 			},

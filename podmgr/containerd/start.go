@@ -196,6 +196,11 @@ func (x *starting) create(ctx context.Context) error {
 		Stdin:     x.c.Stdin, StdinOnce: x.c.StdinOnce, TTY: x.c.TTY,
 		LogPath: logs.File(r.cfg.PodLogs, p.Namespace, p.Name, p.UID, x.c.Name, x.s.Attempt),
 	}
+	if l := x.c.Lifecycle; l != nil && l.StopSignal != nil {
+		x.rec.StopSignal = string(*l.StopSignal)
+	}
+	x.rec.FallbackToLogs = x.c.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError
+	x.rec.User = x.who.shown()
 	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {
 		x.rec.Grace = time.Duration(*g) * time.Second
 	}

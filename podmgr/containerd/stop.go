@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
 	"time"
 
 	"edgepod.dev/agent/manifests"
@@ -48,7 +46,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	return r.waitTask(ctx, id)
 }
 
-// stopSignal is the one of the image; an image may name nonsense, which means SIGTERM.
+// stopSignal is the one of the manifest, else of the image; an image may name nonsense, which means SIGTERM.
 func (r *Runtime) stopSignal(ctx context.Context, id string) unix.Signal {
 	c, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {
@@ -90,7 +88,7 @@ func (r *Runtime) Seal(ctx context.Context, id string) error {
 		rec.Finished = time.Now()
 	}
 	rec.ExitCode, rec.Signal, rec.Reason = seen.ExitCode, seen.Signal, seen.Reason
-	rec.Message = readMessage(rec.MessageFile)
+	rec.Message = seen.Message
 	if err := r.updateRecord(ctx, id, rec); err != nil {
 		return err
 	}
@@ -114,29 +112,6 @@ func (r *Runtime) releaseTask(ctx context.Context, id string) {
 			r.log.Debug().Err(err).Str("id", id).Msg("releasing the task of an ended container")
 		}
 	})
-}
-
-// maxMessage is the most of a termination message that is kept, in bytes, as the kubelet does.
-const maxMessage = 4096
-
-// readMessage reads a termination message. The file is the container's to write, so nothing about it is trusted.
-func readMessage(path string) string {
-	if path == "" {
-		return ""
-	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return ""
-	}
-	b, err := io.ReadAll(io.LimitReader(f, maxMessage))
-	if err != nil {
-		return ""
-	}
-	return strings.ToValidUTF8(string(b), "�")
 }
 
 func (r *Runtime) updateRecord(ctx context.Context, id string, rec record) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/cyphar/filepath-securejoin/pathrs-lite"
 	"github.com/moby/sys/user"
+	v1 "k8s.io/api/core/v1"
 )
 
 // maxUserFile bounds /etc/passwd and /etc/group of an image.
@@ -167,4 +168,15 @@ func addGroup(list []uint32, g uint32) []uint32 {
 		}
 	}
 	return append(list, g)
+}
+
+// shown is the identity as a container's status shows it.
+func (w identityOf) shown() *v1.LinuxContainerUser {
+	u := &v1.LinuxContainerUser{UID: int64(w.uid), GID: int64(w.gid), SupplementalGroups: []int64{int64(w.gid)}}
+	for _, g := range w.groups {
+		if g != w.gid {
+			u.SupplementalGroups = append(u.SupplementalGroups, int64(g))
+		}
+	}
+	return u
 }

@@ -63,6 +63,7 @@ type pod struct {
 type container struct {
 	podmgr.Container
 	program Program
+	words   string        // its termination message when it fails
 	timer   *time.Timer   // of its own exit
 	ended   chan struct{} // closed when it ends; nil before it runs
 }

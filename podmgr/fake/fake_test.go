@@ -3,6 +3,7 @@ package fake_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/fake"
@@ -19,7 +20,7 @@ func TestTheFakeKeepsTheLawsOfARuntime(t *testing.T) {
 		rt.AddImage("app", "sha256:app")
 		return runtimetest.Subject{
 			Runtime: rt,
-			Reopen:  func(*testing.T) podmgr.Runtime { return rt },
+			Reopen:  func(*testing.T, time.Duration) podmgr.Runtime { return rt },
 			Image:   "app",
 			Missing: "registry.invalid/none:1",
 			Command: func(p runtimetest.Program) []string {
@@ -28,6 +29,10 @@ func TestTheFakeKeepsTheLawsOfARuntime(t *testing.T) {
 					return []string{"stubborn"}
 				case runtimetest.Exit:
 					return []string{"exit", fmt.Sprint(p.Code)}
+				case runtimetest.Hog:
+					return []string{"hog", "137"}
+				case runtimetest.HogChild:
+					return []string{"hog", fmt.Sprint(p.Code)}
 				}
 				return []string{"run"}
 			},

@@ -179,6 +179,9 @@ func (r *Runtime) create(c Call, p *manifests.Pod, s podmgr.Instance) (*containe
 		LogPath: "/var/log/pods/" + id, Created: time.Now(), Backoff: s.Backoff, Grace: grace,
 		Life: sb.Life, Resources: new(podmgr.ResourcesOf(&spec.Resources)),
 	}}
+	if spec.TerminationMessagePolicy == v1.TerminationMessageFallbackToLogsOnError {
+		inst.words = "bye"
+	}
 	have.containers = append(have.containers, inst)
 	have.keep(p)
 	have.shown[c.UID] = p

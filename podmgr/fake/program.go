@@ -17,12 +17,15 @@ type Program struct {
 	// StopTakes is how long it needs to end when it is sent TERM (it then exits 0). Stubborn: it never does.
 	StopTakes time.Duration
 	Stubborn  bool
+	// OOM says that the kernel killed a process of it for want of memory.
+	OOM bool
 	// Unstartable makes the engine create an instance that ends with StartError.
 	Unstartable bool
 }
 
 // ProgramOf reads a container's command: {"run"} runs until TERM, {"stubborn"} until KILL, {"exit", CODE} ends at once
-// and {"exit", CODE, DURATION} after a while. Anything else runs until TERM.
+// and {"exit", CODE, DURATION} after a while; {"hog", CODE} does so after it has lost a process for want of memory. Anything
+// else runs until TERM.
 func ProgramOf(c *v1.Container) Program { return programOf(c.Command) }
 
 func programOf(command []string) Program {
@@ -32,8 +35,8 @@ func programOf(command []string) Program {
 	switch command[0] {
 	case "stubborn":
 		return Program{Stubborn: true}
-	case "exit":
-		p := Program{Ends: true}
+	case "exit", "hog":
+		p := Program{Ends: true, OOM: command[0] == "hog"}
 		if len(command) > 1 {
 			code, _ := strconv.Atoi(command[1])
 			p.Code = int32(code)

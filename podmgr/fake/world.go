@@ -23,6 +23,12 @@ func (r *Runtime) end(id string, code int32) {
 	default:
 		c.Reason = "Error"
 	}
+	if c.program.OOM {
+		c.Reason = "OOMKilled"
+	}
+	if code != 0 {
+		c.Message = c.words
+	}
 	r.halt(c)
 	r.changed(k)
 }

@@ -129,7 +129,7 @@ func (s *suite) resize() {
 	}
 	before := s.observe(p)
 	if s.Reopen != nil {
-		s.Runtime = s.Reopen(s.t)
+		s.Runtime = s.Reopen(s.t, 0)
 	}
 	if d := cmp.Diff(before, s.observe(p)); d != "" {
 		s.t.Errorf("a new agent sees another pod (-before +after):\n%s", d)
@@ -142,6 +142,55 @@ func (s *suite) resize() {
 	if s.Limits != nil {
 		if is := s.Limits(s.t, p, ""); is.MemoryLimit < 256<<20 || is.CPULimit < 200 {
 			s.t.Errorf("the pod's cgroup has %+v", is)
+		}
+	}
+}
+
+// hogs is a pod that is given too little memory.
+func (s *suite) hogs(name string) *manifests.Pod {
+	p := s.pod(name, Program{Kind: Hog}, Program{Kind: HogChild, Code: 3})
+	for i := range p.Object.Spec.Containers {
+		p.Object.Spec.Containers[i].Resources.Limits = v1.ResourceList{v1.ResourceMemory: resource.MustParse("16Mi")}
+	}
+	s.up(p)
+	return p
+}
+
+func (s *suite) killed(p *manifests.Pod) {
+	s.t.Helper()
+	for _, name := range []string{"a", "b"} {
+		c := s.await(p, name, 0, ended)
+		if c.Reason != "OOMKilled" || name == "a" && c.ExitCode != 137 {
+			s.t.Errorf("container %s ended as %+v", name, c)
+		}
+		s.must(s.Runtime.Seal(s.ctx, c.ID))
+		if c := s.instance(p, name, 0); c.Reason != "OOMKilled" {
+			s.t.Errorf("sealed, it is %+v", c)
+		}
+	}
+}
+
+func (s *suite) oom() { s.killed(s.hogs("oom")) }
+
+func (s *suite) oomUnseen() {
+	p := s.hogs("oom-unseen")
+	if s.Reopen != nil {
+		s.Runtime = s.Reopen(s.t, 1500*time.Millisecond) // longer than a Hog lives
+	}
+	s.killed(p)
+}
+
+func (s *suite) lastWords() {
+	p := s.pod("last-words", Program{Kind: Exit, Code: 2}, Program{Kind: Exit, Code: 2}, Program{Kind: Exit})
+	for i := range p.Object.Spec.Containers {
+		p.Object.Spec.Containers[i].TerminationMessagePolicy = v1.TerminationMessageFallbackToLogsOnError
+	}
+	p.Object.Spec.Containers[1].TerminationMessagePolicy = v1.TerminationMessageReadFile
+	s.up(p)
+	for name, says := range map[string]bool{"a": true, "b": false, "c": false} {
+		s.must(s.Runtime.Seal(s.ctx, s.await(p, name, 0, ended).ID))
+		if c := s.instance(p, name, 0); (c.Message != "") != says {
+			s.t.Errorf("container %s says %q at its end", name, c.Message)
 		}
 	}
 }
@@ -159,7 +208,7 @@ func (s *suite) mark() {
 	s.must(s.Runtime.Mark(s.ctx, before.ID, podmgr.Mark{Started: true}))
 	s.must(s.Runtime.Mark(s.ctx, before.ID, m))
 	if s.Reopen != nil {
-		s.Runtime = s.Reopen(s.t)
+		s.Runtime = s.Reopen(s.t, 0)
 	}
 	after := s.instance(p, "a", 0)
 	if !after.Mark.Equal(m) {
@@ -188,7 +237,7 @@ func (s *suite) recall() {
 		s.t.Errorf("it recalls another pod (-made +recalled):\n%s", d)
 	}
 	if s.Reopen != nil {
-		s.Runtime = s.Reopen(s.t)
+		s.Runtime = s.Reopen(s.t, 0)
 	}
 	s.must(s.Runtime.EnsureSandbox(s.ctx, p))
 	again, err := s.Runtime.Recall(s.ctx, p.Key(), p.UID())

@@ -22,8 +22,8 @@ import (
 type Subject struct {
 	Runtime podmgr.Runtime
 	// Reopen stands for a restart of the agent: it returns a new Runtime over what exists, and the old one is no longer
-	// used. Nil when the adapter has nothing to reopen.
-	Reopen func(t *testing.T) podmgr.Runtime
+	// used; away is how long none is there. Nil when the adapter has nothing to reopen.
+	Reopen func(t *testing.T, away time.Duration) podmgr.Runtime
 	// Image is present on the node, Missing can be had from nowhere.
 	Image   string
 	Missing string
@@ -42,9 +42,9 @@ type Subject struct {
 
 // Program is what a container of the suite does, or a command in one.
 type Program struct {
-	// Kind is Loop, Stubborn or Exit.
+	// Kind is Loop, Stubborn, Exit, Hog or HogChild.
 	Kind Kind
-	// Code is the exit code of Exit.
+	// Code is the exit code of Exit and HogChild.
 	Code int32
 }
 
@@ -58,6 +58,10 @@ const (
 	Stubborn
 	// Exit ends at once.
 	Exit
+	// Hog is killed by the kernel because it uses too much memory, after about a second.
+	Hog
+	// HogChild is a program one of whose children is killed so; it then exits with Code.
+	HogChild
 )
 
 // Run runs the suite; each test gets a fresh Subject. Everything a test makes it takes down again through the Runtime.
@@ -88,6 +92,9 @@ func Run(t *testing.T, newSubject func(t *testing.T) Subject) {
 		{"a command that is given up is over", (*suite).execCancelled},
 		{"an ephemeral container sees the processes of its target", (*suite).ephemeral},
 		{"a resize changes the cgroups of what runs", (*suite).resize},
+		{"a container that was killed for memory says so", (*suite).oom},
+		{"an agent that was away learns of a kill for memory", (*suite).oomUnseen},
+		{"a container that failed in silence shows the end of its log", (*suite).lastWords},
 		{"a mark is kept with its instance", (*suite).mark},
 		{"a pod is recalled until it is forgotten", (*suite).recall},
 		{"instances and their sandbox are of one life", (*suite).life},

@@ -349,7 +349,7 @@ func (s *suite) reopen() {
 	s.await(p, "c", 0, ended)
 	s.must(s.Runtime.Seal(s.ctx, sealed.ID))
 	before := s.observe(p)
-	s.Runtime = s.Reopen(s.t)
+	s.Runtime = s.Reopen(s.t, 0)
 	if d := cmp.Diff(before, s.observe(p)); d != "" {
 		s.t.Errorf("the new agent sees otherwise (-before +after):\n%s", d)
 	}
