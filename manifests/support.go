@@ -52,7 +52,7 @@ func metadataFields() []Field {
 }
 
 func podFields() []Field {
-	return []Field{
+	rows := []Field{
 		{Path: "spec.restartPolicy", Since: first},
 		{Path: "spec.terminationGracePeriodSeconds", Since: first},
 		{Path: "spec.hostNetwork", Since: first},
@@ -68,7 +68,23 @@ func podFields() []Field {
 		{Path: "spec.dnsConfig", Since: first},
 		{Path: "spec.activeDeadlineSeconds", Since: first},
 		{Path: "spec.imagePullSecrets", Since: next, Note: "one that is missing is left out, as with the kubelet"},
+		{Path: "spec.resources.requests.cpu", Since: next},
+		{Path: "spec.resources.requests.memory", Since: next},
+		{Path: "spec.resources.limits.cpu", Since: next},
+		{Path: "spec.resources.limits.memory", Since: next},
+		{Path: "spec.os.name", Since: next, Note: "linux", check: oneOf("linux")},
 	}
+	return append(rows, hugePageFields("spec.resources.")...)
+}
+
+// hugePageFields are the huge pages among the resources at r, by the sizes that kernels have.
+func hugePageFields(r string) (rows []Field) {
+	for _, list := range []string{"requests.", "limits."} {
+		for _, size := range []string{"64Ki", "2Mi", "32Mi", "1Gi"} {
+			rows = append(rows, Field{Path: r + list + "hugepages-" + size, Since: next})
+		}
+	}
+	return rows
 }
 
 // initFields are those of init containers and sidecars: a container's, less what only a main container can have.
@@ -102,7 +118,7 @@ func containerFields(c string) []Field {
 		{Path: c + "volumeMounts[*].mountPath", Since: first},
 		{Path: c + "volumeMounts[*].readOnly", Since: first},
 		{Path: c + "terminationMessagePath", Since: first},
-		{Path: c + "terminationMessagePolicy", Since: first, Note: "File", check: oneOf("File")},
+		{Path: c + "terminationMessagePolicy", Since: first},
 		{Path: c + "restartPolicy", Since: first},
 		{Path: c + "stdin", Since: next, Note: "an attach that is over leaves it open; the end of the input ends the attach"},
 		{Path: c + "stdinOnce", Since: next, Note: "closed when the first attach that has input is over"},
@@ -112,7 +128,10 @@ func containerFields(c string) []Field {
 		{Path: c + "startupProbe", Since: first},
 		{Path: c + "lifecycle.postStart", Since: first},
 		{Path: c + "lifecycle.preStop", Since: first},
+		{Path: c + "lifecycle.stopSignal", Since: next},
+		{Path: c + "resizePolicy", Since: next, Note: "of pods of an API server; another manifest is another pod"},
 	}
+	rows = append(rows, hugePageFields(c+"resources.")...)
 	return slices.Concat(rows, environmentFields(c), mountFields(c))
 }
 
