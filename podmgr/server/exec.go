@@ -27,7 +27,7 @@ type target struct {
 
 // pod finds the pod of a request by its path: the name, and the UID when that is given too.
 func (s *Server) pod(r *http.Request) (*podmgr.Entry, error) {
-	k := manifests.Key{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
+	k := s.key(r)
 	e, ok := s.Board.Get(k)
 	uid := r.PathValue("uid")
 	if !ok || e.Pod == nil || uid != "" && uid != string(e.Pod.UID()) {

@@ -22,7 +22,7 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	k := manifests.Key{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
+	k := s.key(r)
 	container := r.PathValue("container")
 	e, ok := s.Board.Get(k)
 	if !ok || e.Pod == nil {

@@ -3,13 +3,11 @@ package server
 import (
 	"fmt"
 	"net/http"
-
-	"edgepod.dev/agent/manifests"
 )
 
 // restart ends the containers of a pod so that they are started again.
 func (s *Server) restart(w http.ResponseWriter, r *http.Request) {
-	k := manifests.Key{Namespace: r.PathValue("namespace"), Name: r.PathValue("pod")}
+	k := s.key(r)
 	e, ok := s.Board.Get(k)
 	switch {
 	case s.Restart == nil:

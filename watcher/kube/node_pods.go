@@ -5,7 +5,9 @@ package kube
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -32,9 +34,17 @@ func newPods(n *Node) (*pods.Pods, error) {
 		Changed: n.board.Changed,
 		Record:  func(e pods.Event) { n.board.Record(Event(e)) },
 		Ready:   n.ready,
+		Handlers: func() (names []string) {
+			for _, h := range n.host.Handlers() {
+				names = append(names, h.Name)
+			}
+			return names
+		},
 	}
-	if n.cfg.Offline.Keep {
-		c.OfflineFile = filepath.Join(n.host.Root, "api-pods")
+	if kept := filepath.Join(n.host.Root, "api-pods"); n.cfg.Offline.Keep {
+		c.OfflineFile = kept
+	} else if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing what --offline-pods kept: %w", err)
 	}
 	if file := n.cfg.Offline.KeyFile; file != "" {
 		key, err := os.ReadFile(file)

@@ -19,6 +19,8 @@ type Config struct {
 	Server   string
 	// Node is the node as the API server last had it, else as the agent would register it; nil while neither is known.
 	Node func() *v1.Node
+	// Handlers are the names of the node's runtimes that a RuntimeClass may name. Nil: the default one alone.
+	Handlers func() []string
 	// Entries and Events are the pod manager's board; Changed returns a channel that is closed at its next change, to be
 	// taken before reading.
 	Entries func() []Entry
@@ -69,6 +71,7 @@ type Pods struct {
 	tokens   *tokens
 	claims   *claims
 	services *services
+	classes  *classes
 	offline  *offline
 	patience time.Duration // see defaultPatience
 
@@ -92,6 +95,7 @@ func newPods(cfg Config, patience time.Duration) *Pods {
 	p.objects = newObjects(cfg.Client, cfg.Server, patience, p.source.now)
 	p.tokens = newTokens(cfg.Client, patience, p.source.now)
 	p.claims = newClaims(cfg.Client, patience, p.source.now)
+	p.classes = newClasses(cfg.Client, cfg.Handlers, p.source.now)
 	p.services = newServices(cfg.Client, patience, p.source.now)
 	p.offline = &offline{file: cfg.OfflineFile, key: cfg.OfflineKey, log: cfg.Log}
 	return p

@@ -26,8 +26,8 @@ type offline struct {
 	key  []byte
 	log  zerolog.Logger
 	sum  [sha256.Size]byte // of what was written last
-	// retry is when a write that failed is tried again.
-	retry time.Time
+	// next is when there is something to write; zero: there is not. last is when that was done last.
+	next, last time.Time
 }
 
 const keptVersion = 1
@@ -79,9 +79,6 @@ func (p *Pods) load() bool {
 
 // keep writes what a next agent needs when the API server is away, if it differs.
 func (p *Pods) keep(r *run) {
-	if p.offline.file == "" {
-		return
-	}
 	now := time.Now()
 	k := kept{Version: keptVersion, Server: p.cfg.Server, Node: p.cfg.NodeName, Claims: p.claims.keep(), Services: p.services.keep()}
 	for _, pod := range r.sent.Pods {
@@ -118,22 +115,33 @@ func (o *offline) write(k kept, now time.Time) {
 		return
 	}
 	sum := sha256.Sum256(b)
-	if sum == o.sum || now.Before(o.retry) {
+	o.next, o.last = time.Time{}, now
+	if sum == o.sum {
 		return
 	}
 	if b, err = o.seal(b); err == nil {
 		err = writeDurably(o.file, b)
 	}
 	if err != nil {
-		o.retry = now.Add(10 * time.Second)
+		o.next = now.Add(10 * time.Second)
 		o.log.Warn().Err(err).Msg("the pods cannot be kept for the time without an API server")
 		return
 	}
-	o.sum, o.retry = sum, time.Time{}
+	o.sum = sum
 }
 
-// failed says whether what there is to keep could not be written.
-func (o *offline) failed() bool { return !o.retry.IsZero() }
+// keepEvery bounds how often the file is written: flash wears out.
+const keepEvery = time.Second
+
+// due notes that there is something to write.
+func (o *offline) due() {
+	if o.file != "" && o.next.IsZero() {
+		o.next = o.last.Add(keepEvery)
+	}
+}
+
+// wait says when to write, if at all.
+func (o *offline) wait(now time.Time) (time.Duration, bool) { return o.next.Sub(now), !o.next.IsZero() }
 
 func (o *offline) read() (kept, error) {
 	if o.file == "" {

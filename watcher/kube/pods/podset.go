@@ -23,7 +23,7 @@ type podSet struct {
 	listed, failed bool
 	// doubt holds the pods that a list no longer had; they stay until the API server confirms it.
 	doubt map[manifests.Key]types.UID
-	count int // of lists
+	count int // see returns
 }
 
 func newPodSet(changed func()) *podSet {
@@ -63,22 +63,26 @@ func (s *podSet) byKey(k manifests.Key) *v1.Pod {
 	return s.pods[k]
 }
 
-// lists counts the whole lists: another number means that the API server is back.
-func (s *podSet) lists() int {
+// returns counts how often the API server was found to answer again; away says that it does not now.
+func (s *podSet) returns() (count int, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count
+	return s.count, s.failed
 }
 
-// fail notes that the API server could not be asked.
-func (s *podSet) fail() {
+// hear notes whether the API server answers, and returns whether that is new.
+func (s *podSet) hear(answers bool) bool {
 	s.mu.Lock()
-	was := s.failed
-	s.failed = true
+	news := s.failed == answers
+	s.failed = !answers
+	if news && answers {
+		s.count++
+	}
 	s.mu.Unlock()
-	if !was {
+	if news {
 		s.changed()
 	}
+	return news
 }
 
 // Replace is a whole list. A pod that it lacks is in doubt; one whose name another pod has now is gone.
@@ -97,8 +101,7 @@ func (s *podSet) Replace(list []any, _ string) error {
 			s.doubt[k] = p.UID
 		}
 	}
-	s.pods, s.listed, s.failed = next, true, false
-	s.count++
+	s.pods, s.listed = next, true
 	s.mu.Unlock()
 	s.changed()
 	return nil
@@ -110,7 +113,6 @@ func (s *podSet) Add(o any) error {
 		s.mu.Lock()
 		s.pods[keyOf(p)] = trimmed(p)
 		delete(s.doubt, keyOf(p))
-		s.failed = false
 		s.mu.Unlock()
 		s.changed()
 	}

@@ -22,8 +22,9 @@ type kindOf[L runtime.Object] struct {
 }
 
 // follow keeps store as the API server has the objects that selector (a field selector, may be empty) finds, until ctx
-// ends. Lists are consistent reads: an API server that lags behind must not take pods away. failed is told every error.
-func (k kindOf[L]) follow(ctx context.Context, selector string, example runtime.Object, store cache.ReflectorStore, failed func(error)) {
+// ends. Lists are consistent reads: an API server that lags behind must not take pods away. heard is told how every
+// call went: nil when the API server answered.
+func (k kindOf[L]) follow(ctx context.Context, selector string, example runtime.Object, store cache.ReflectorStore, heard func(error)) {
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector = selector
@@ -31,8 +32,8 @@ func (k kindOf[L]) follow(ctx context.Context, selector string, example runtime.
 				o.ResourceVersion = ""
 			}
 			list, err := k.list(ctx, o)
+			heard(err)
 			if err != nil {
-				failed(err)
 				return nil, err
 			}
 			return list, nil
@@ -43,10 +44,11 @@ func (k kindOf[L]) follow(ctx context.Context, selector string, example runtime.
 			if err != nil {
 				// One without watch-lists says so; then there is a list.
 				if o.SendInitialEvents == nil || !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
-					failed(err)
+					heard(err)
 				}
 				return nil, err
 			}
+			heard(nil)
 			return w, nil
 		},
 	}

@@ -27,7 +27,7 @@ type reporter struct {
 
 	mu    sync.Mutex // guards what follows
 	state map[types.UID]*reportState
-	lists int // of the pod set, when reports were last gathered
+	count int // of the API server's returns, when reports were last gathered
 }
 
 // reportState is what the reporter knows of one pod.
@@ -84,11 +84,11 @@ func (r *reporter) gather(now time.Time) {
 		}
 	}
 	all, _, _ := r.set.all()
-	lists := r.set.lists()
+	count, away := r.set.returns()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	back := lists != r.lists
-	r.lists = lists
+	back := count != r.count
+	r.count = count
 	there := make(map[types.UID]bool, len(all))
 	for _, pod := range all {
 		there[pod.UID] = true
@@ -109,7 +109,7 @@ func (r *reporter) gather(now time.Time) {
 		if back {
 			s.failures, s.retry = 0, time.Time{}
 		}
-		if !now.Before(s.retry) {
+		if !away && !now.Before(s.retry) { // while it is away, its return is waited for
 			r.queue.Add(pod.UID)
 		}
 	}
@@ -174,7 +174,7 @@ func (r *reporter) tell(ctx context.Context, uid types.UID) {
 	}
 	want, there := s.want, newer(s.there, r.set.byKey(s.key))
 	r.mu.Unlock()
-	if there == nil || there.UID != uid {
+	if _, away := r.set.returns(); away || there == nil || there.UID != uid {
 		return
 	}
 	after, err := r.send(ctx, there, want)
@@ -184,7 +184,7 @@ func (r *reporter) tell(ctx context.Context, uid types.UID) {
 		s.failures++
 		wait := jittered(backOff(s.failures + 2))
 		s.retry = time.Now().Add(wait)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && s.failures == 1 {
 			r.cfg.Log.Warn().Err(err).Stringer("pod", s.key).Dur("retry", wait).Msg("cannot report the status of a pod")
 		}
 		r.queue.AddAfter(uid, wait)

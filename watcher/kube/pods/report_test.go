@@ -57,7 +57,7 @@ func TestWhileTheServerIsAwayOnlyTheNewestStatusWaits(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	tried := len(w.server.called("PATCH pods/"))
-	if tried == 0 || tried > 10 {
+	if tried > 10 {
 		t.Errorf("it was tried %d times", tried)
 	}
 	w.server.setDown(false)

@@ -83,6 +83,7 @@ func (s *apiServer) put(resource string, o metav1.Object) {
 var kinds = map[string]string{
 	"pods": "Pod", "nodes": "Node", "secrets": "Secret", "configmaps": "ConfigMap", "services": "Service", "events": "Event",
 	"persistentvolumeclaims": "PersistentVolumeClaim", "persistentvolumes": "PersistentVolume",
+	"runtimeclasses": "RuntimeClass",
 }
 
 func id(resource, namespace, name string) string { return resource + "/" + namespace + "/" + name }
@@ -96,6 +97,9 @@ func (s *apiServer) store(kind, resource string, m map[string]any) {
 	s.version++
 	meta(m)["resourceVersion"] = strconv.Itoa(s.version)
 	m["apiVersion"], m["kind"] = "v1", kinds[resource]
+	if resource == "runtimeclasses" {
+		m["apiVersion"] = "node.k8s.io/v1"
+	}
 	k := id(resource, text(meta(m), "namespace"), text(meta(m), "name"))
 	if kind == "DELETED" {
 		delete(s.objects, k)
@@ -182,7 +186,7 @@ func (s *apiServer) called(prefix string) (found []string) {
 }
 
 func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/")
+	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/apis/node.k8s.io/v1/"), "/")
 	namespace := ""
 	if parts[0] == "namespaces" && len(parts) > 2 {
 		namespace, parts = parts[1], parts[2:]

@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ type wanted struct {
 	api *v1.Pod
 	// decided says that the pod was admitted, refused, or found to be over; run that it is part of the snapshot.
 	decided, run bool
+	// said is why the pod is held back, as its event says.
+	said string
 	// pod is as it was sent last; nil before.
 	pod *manifests.Pod
 }
@@ -50,6 +53,8 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 		p.objects.watch(ctx, nil)
 		p.tokens.want(ctx, nil)
 		p.claims.want(ctx, nil)
+		p.classes.want(ctx, nil)
+		p.classes.group.Wait()
 		p.objects.group.Wait()
 		p.tokens.group.Wait()
 		p.claims.group.Wait()
@@ -65,14 +70,17 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if _, due := p.offline.wait(time.Now()); due {
+				p.keep(r)
+			}
 			return nil
 		case <-p.source:
 		case <-timer.C:
 		}
 		doubts.now()
 		snapshot, wait := r.step(ctx, time.Now())
-		timer.Reset(wait)
 		if snapshot == nil {
+			timer.Reset(wait)
 			continue
 		}
 		if r.sent == nil || !slices.Equal(r.sent.Pods, snapshot.Pods) {
@@ -83,11 +91,15 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 			}
 			r.sent = snapshot
 			p.reports.now()
-			p.cfg.Log.Info().Int("pods", len(snapshot.Pods)).Msg("pods of the API server changed")
-			p.keep(r)
-		} else if p.offline.failed() {
-			p.keep(r)
+			p.cfg.Log.Debug().Int("pods", len(snapshot.Pods)).Msg("pods of the API server changed")
+			p.offline.due()
 		}
+		if later, due := p.offline.wait(time.Now()); due && later <= 0 {
+			p.keep(r)
+		} else if due {
+			wait = min(wait, later)
+		}
+		timer.Reset(wait)
 	}
 }
 
@@ -96,9 +108,14 @@ func (p *Pods) follow(ctx context.Context) {
 	c := p.cfg.Client.CoreV1().Pods(v1.NamespaceAll)
 	selector := fields.OneTermEqualSelector("spec.nodeName", p.cfg.NodeName).String()
 	kindOf[*v1.PodList]{c.List, c.Watch}.follow(ctx, selector, &v1.Pod{}, p.set, func(err error) {
-		if ctx.Err() == nil {
-			p.cfg.Log.Warn().Err(err).Msg("cannot watch the pods of the API server; they stay as they are")
-			p.set.fail()
+		switch {
+		case ctx.Err() != nil:
+		case !p.set.hear(err == nil):
+			p.cfg.Log.Debug().Err(err).Msg("asked the API server for pods")
+		case err == nil:
+			p.cfg.Log.Info().Msg("the API server answers again")
+		default:
+			p.cfg.Log.Warn().Err(err).Msg("the API server does not answer; its pods stay as they are")
 		}
 	})
 }
@@ -114,7 +131,7 @@ func (r *run) step(ctx context.Context, now time.Time) (*manifests.Snapshot, tim
 	r.ask(ctx)
 	snapshot, pending := &manifests.Snapshot{Source: r.Name()}, false
 	for _, w := range r.known {
-		if !w.run {
+		if !w.run || r.held(w) {
 			continue
 		}
 		pod, known := r.bind(w, now)
@@ -200,11 +217,16 @@ func (r *run) decide(ctx context.Context) {
 		case acknowledged(w.api) || w.api.DeletionTimestamp != nil:
 			w.run = true
 		default:
-			if no := r.admit(ctx, w.api, beside); no != nil {
+			no := r.admit(ctx, w.api, beside)
+			if no == nil {
+				no = unsafe(w.api)
+			}
+			if no != nil {
 				r.refuse(w.api, no)
 				continue
 			}
 			w.run = true
+			r.warn(w.api)
 		}
 		if w.run && !terminal(w.api.Status.Phase) {
 			beside = append(beside, w.api)
@@ -249,12 +271,50 @@ func (r *run) admit(ctx context.Context, pod *v1.Pod, others []*v1.Pod) *refusal
 // refuse keeps a pod out of the snapshot for good; the reporter says so.
 func (r *run) refuse(pod *v1.Pod, no *refusal) {
 	r.cfg.Log.Warn().Stringer("pod", keyOf(pod)).Str("reason", no.Reason).Msg(no.Message)
-	if r.cfg.Record != nil {
-		r.cfg.Record(Event{Pod: keyOf(pod), Type: v1.EventTypeWarning, Reason: no.Reason, Message: no.Message})
-	}
+	r.record(pod, no.Reason, no.Message)
 	r.settle(pod.UID, &v1.PodStatus{
 		Phase: v1.PodFailed, Reason: no.Reason, Message: "Pod was rejected: " + no.Message, QOSClass: pod.Status.QOSClass,
 	})
+}
+
+// warn says which fields of a pod have no effect here.
+func (r *run) warn(pod *v1.Pod) {
+	if paths := manifests.Unsupported(pod); len(paths) > 0 {
+		r.record(pod, "UnsupportedField", "The agent does not support "+strings.Join(paths, ", ")+": without effect")
+	}
+}
+
+// unsafe refuses a pod with a field that confines it and that the agent does not know: it would run with more rights than
+// it asked for.
+func unsafe(pod *v1.Pod) *refusal {
+	apart := pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers
+	for _, path := range manifests.Unsupported(pod) {
+		confines := strings.Contains(path, "securityContext") && !strings.HasSuffix(path, ".procMount") && !strings.Contains(path, ".windowsOptions")
+		if confines || path == "spec.hostUsers" && apart || strings.Contains(path, "apparmor") {
+			return &refusal{"UnsupportedField", "The agent does not support " + path}
+		}
+	}
+	return nil
+}
+
+func (r *run) record(pod *v1.Pod, reason, message string) {
+	if r.cfg.Record != nil {
+		r.cfg.Record(Event{Pod: keyOf(pod), Type: v1.EventTypeWarning, Reason: reason, Message: message})
+	}
+}
+
+// held says whether a new pod has to wait for its RuntimeClass.
+func (r *run) held(w *wanted) bool {
+	name := w.api.Spec.RuntimeClassName
+	if name == nil || *name == "" || w.pod != nil || acknowledged(w.api) || w.api.DeletionTimestamp != nil {
+		return false
+	}
+	ready, problem := r.classes.of(*name)
+	if problem != "" && problem != w.said {
+		w.said = problem
+		r.record(w.api, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+problem)
+	}
+	return !ready
 }
 
 // settle sets the status of a pod that is not run; nil forgets it.
@@ -271,7 +331,7 @@ func (p *Pods) settle(uid types.UID, s *v1.PodStatus) {
 
 // ask has the API server asked for exactly what the pods name.
 func (r *run) ask(ctx context.Context) {
-	keys, tokens, claims := map[manifests.ConfigKey]bool{}, map[tokenKey]bool{}, map[manifests.Key]bool{}
+	keys, tokens, claims, classes := map[manifests.ConfigKey]bool{}, map[tokenKey]bool{}, map[manifests.Key]bool{}, map[string]bool{}
 	for _, w := range r.known {
 		if !w.run {
 			continue
@@ -285,7 +345,11 @@ func (r *run) ask(ctx context.Context) {
 		for _, k := range claimsOf(w.api) {
 			claims[k] = true
 		}
+		if name := w.api.Spec.RuntimeClassName; name != nil && *name != "" && w.pod == nil {
+			classes[*name] = true
+		}
 	}
+	r.classes.want(ctx, classes)
 	r.objects.watch(ctx, keys)
 	r.tokens.want(ctx, tokens)
 	r.claims.want(ctx, claims)

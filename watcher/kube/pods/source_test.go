@@ -3,13 +3,16 @@ package pods
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"edgepod.dev/agent/manifests"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	v1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -186,7 +189,7 @@ func TestAPodThatAListLacksStaysUntilTheServerConfirmsIt(t *testing.T) {
 	w.server.forget("pods", "default", "web")
 	w.server.forget("nodes", "", "node1") // it has lost its memory
 	w.server.setDown(false)
-	w.until("another list", func() bool { return w.pods.set.lists() == 2 })
+	w.until("another list", func() bool { return len(w.pods.set.doubtful()) == 1 })
 	w.quiet(1500 * time.Millisecond)
 	w.server.put("nodes", &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}})
 	if pods := w.next(); len(pods) != 1 || pods["db"] == nil {
@@ -252,4 +255,51 @@ func TestWithoutAnythingKeptNothingIsSaidBeforeTheServerWasRead(t *testing.T) {
 	if pods := w.next(); len(pods) != 0 {
 		t.Errorf("the snapshot has %v", pods)
 	}
+}
+
+func TestAPodWaitsForItsRuntimeClass(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.put("pods", apiPod("web", func(p *v1.Pod) { p.Spec.RuntimeClassName = new("fast") }))
+	w.server.put("pods", apiPod("db"))
+	w.start()
+	if pods := w.next(); len(pods) != 1 || pods["db"] == nil {
+		t.Errorf("the snapshot has %v", pods)
+	}
+	w.until("the event", func() bool { return len(w.server.events()) == 1 })
+	if e := w.server.events()[0]; e.Reason != "FailedCreatePodSandBox" || !strings.Contains(e.Message, `RuntimeClass "fast" not found`) {
+		t.Errorf("the event is %+v", e)
+	}
+	w.server.put("runtimeclasses", &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Handler: "runc"})
+	if pods := w.next(); len(pods) != 2 {
+		t.Errorf("the snapshot has %v", pods)
+	}
+}
+
+func TestAFieldThatConfinesAPodIsNotIgnored(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*v1.Pod)
+		refused bool
+	}{
+		"what every pod of a cluster has": {change: func(p *v1.Pod) {
+			naming(p)
+			p.Spec.NodeSelector, p.Spec.SchedulerName = map[string]string{"a": "b"}, "default-scheduler"
+			p.Spec.PriorityClassName, p.Spec.RuntimeClassName = "high", new("fast")
+		}},
+		"users of its own": {change: func(p *v1.Pod) { p.Spec.HostUsers = new(false) }, refused: !supported("spec.hostUsers")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if no := unsafe(apiPod("web", c.change)); (no != nil) != c.refused {
+				t.Errorf("the answer is %v", no)
+			}
+			if paths := manifests.Unsupported(apiPod("web", c.change)); !c.refused && len(paths) != 0 {
+				t.Errorf("without effect: %v", paths)
+			}
+		})
+	}
+}
+
+// supported says whether the table of fields has a path.
+func supported(path string) bool {
+	return slices.ContainsFunc(manifests.Fields(), func(f manifests.Field) bool { return f.Path == path })
 }
