@@ -66,13 +66,15 @@ func mergeStatus(there *v1.Pod, r report) *v1.PodStatus {
 	switch {
 	case terminal(old.Phase): // no pod leaves such a phase
 		s.Phase, s.Reason, s.Message = old.Phase, old.Reason, old.Message
-		keepEnded(old.ContainerStatuses, s.ContainerStatuses)
-		keepEnded(old.InitContainerStatuses, s.InitContainerStatuses)
+		keepKnown(old.ContainerStatuses, s.ContainerStatuses)
+		keepKnown(old.InitContainerStatuses, s.InitContainerStatuses)
 	case r.gone && !terminal(s.Phase):
 		s.Phase = v1.PodFailed
 	case terminal(s.Phase) && !r.gone && runs(s): // not before its last container has ended
 		s.Phase, s.Reason, s.Message = old.Phase, old.Reason, old.Message
 	}
+	keepEnded(&there.Spec, there.Spec.Containers, old.ContainerStatuses, s.ContainerStatuses)
+	keepEnded(&there.Spec, there.Spec.InitContainers, old.InitContainerStatuses, s.InitContainerStatuses)
 	if terminal(s.Phase) {
 		unready(s)
 	}
@@ -111,8 +113,45 @@ func mergeConditions(old []v1.PodCondition, s *v1.PodStatus, r report) []v1.PodC
 	return all
 }
 
-// keepEnded keeps what is known of containers that have ended where the node does not know them any more.
-func keepEnded(old, list []v1.ContainerStatus) {
+// keepEnded keeps the end of containers that nothing restarts: the API server takes no status in which one of them lives
+// again (validation: ValidateContainerStateTransition).
+func keepEnded(pod *v1.PodSpec, specs []v1.Container, old, list []v1.ContainerStatus) {
+	for i := range list {
+		for _, o := range old {
+			if t := o.State.Terminated; o.Name == list[i].Name && t != nil && list[i].State.Terminated == nil && !mayRestart(pod, specs, o.Name, t.ExitCode) {
+				list[i] = o
+			}
+		}
+	}
+}
+
+// mayRestart says whether a container that ended with a code may run again.
+func mayRestart(pod *v1.PodSpec, specs []v1.Container, name string, code int32) bool {
+	for _, all := range [][]v1.Container{pod.InitContainers, pod.Containers} {
+		for i := range all {
+			for _, rule := range all[i].RestartPolicyRules {
+				if rule.Action == v1.ContainerRestartRuleActionRestartAllContainers {
+					return true
+				}
+			}
+		}
+	}
+	policy := pod.RestartPolicy
+	for i := range specs {
+		if c := &specs[i]; c.Name == name {
+			if len(c.RestartPolicyRules) > 0 {
+				return true
+			}
+			if c.RestartPolicy != nil {
+				policy = v1.RestartPolicy(*c.RestartPolicy)
+			}
+		}
+	}
+	return policy == v1.RestartPolicyAlways || policy == v1.RestartPolicyOnFailure && code != 0
+}
+
+// keepKnown keeps what is known of containers that the node does not know any more.
+func keepKnown(old, list []v1.ContainerStatus) {
 	for i := range list {
 		for _, o := range old {
 			if o.Name == list[i].Name && o.ContainerID != "" && list[i].ContainerID == "" {

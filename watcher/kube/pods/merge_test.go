@@ -68,13 +68,26 @@ func TestAStatusIsMergedAsTheKubeletDoes(t *testing.T) {
 			says:  v1.PodStatus{Phase: v1.PodFailed, ContainerStatuses: []v1.ContainerStatus{up}, Conditions: []v1.PodCondition{{Type: v1.DisruptionTarget, Status: v1.ConditionTrue}}},
 			check: func(s *v1.PodStatus) bool { return len(s.Conditions) == 0 },
 		},
+		"a container that nothing restarts stays ended": {
+			there: v1.PodStatus{Phase: v1.PodPending, InitContainerStatuses: []v1.ContainerStatus{ended}},
+			says:  v1.PodStatus{Phase: v1.PodPending, InitContainerStatuses: []v1.ContainerStatus{{Name: "a", State: v1.ContainerState{Waiting: &v1.ContainerStateWaiting{}}}}},
+			check: func(s *v1.PodStatus) bool { return s.InitContainerStatuses[0].State.Terminated != nil },
+		},
+		"a container that is restarted lives again": {
+			there: v1.PodStatus{Phase: v1.PodRunning, ContainerStatuses: []v1.ContainerStatus{ended}},
+			says:  v1.PodStatus{Phase: v1.PodRunning, ContainerStatuses: []v1.ContainerStatus{up}},
+			check: func(s *v1.PodStatus) bool { return s.ContainerStatuses[0].State.Running != nil },
+		},
 		"long messages are cut": {
 			says:  v1.PodStatus{ContainerStatuses: []v1.ContainerStatus{{Name: "a", State: v1.ContainerState{Terminated: &v1.ContainerStateTerminated{Message: strings.Repeat("é", maxMessages)}}}}},
 			check: func(s *v1.PodStatus) bool { return len(s.ContainerStatuses[0].State.Terminated.Message) <= maxMessages },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			there := apiPod("web", func(p *v1.Pod) { p.Status = c.there })
+			there := apiPod("web", func(p *v1.Pod) {
+				p.Status = c.there
+				p.Spec.InitContainers = []v1.Container{{Name: "a", RestartPolicy: new(v1.ContainerRestartPolicyNever)}}
+			})
 			s := mergeStatus(there, report{status: &c.says, generation: 1, gone: c.gone, began: began})
 			if !c.check(s) {
 				t.Errorf("the status is %+v", s)

@@ -18,6 +18,9 @@ import (
 const (
 	reportWorkers = 4
 	callTimeout   = 30 * time.Second
+
+	// reasonClash is the reason of a pod that a pod of a file keeps from running.
+	reasonClash = "NameClash"
 )
 
 // reporter tells the API server how the pods are. There is at most one report in wait for each pod, always the newest.
@@ -135,11 +138,32 @@ func (r *reporter) reportOn(pod *v1.Pod, byUID map[types.UID]*Entry, byKey map[m
 	if status != nil {
 		return report{status: status, generation: pod.Generation, gone: deleting}, true
 	}
-	// A pod of a file has the name: this one was never run.
-	if e := byKey[keyOf(pod)]; deleting && e != nil && e.Pod != nil && e.Source != r.Name() {
+	e := byKey[keyOf(pod)]
+	switch {
+	case e == nil || e.Pod == nil || e.Source == r.Name():
+		return report{}, false
+	case deleting: // a pod of a file has the name, and nothing of this one is left
 		return report{gone: true}, true
+	case e.Deleted:
+		return report{}, false
 	}
-	return report{}, false
+	return report{status: r.clash(pod, e), generation: pod.Generation}, true
+}
+
+// clash is the status of a pod whose name a pod of a file has on this node. The caller holds r.mu.
+func (r *reporter) clash(pod *v1.Pod, e *Entry) *v1.PodStatus {
+	s := r.state[pod.UID]
+	message := "The node runs a pod of this name from " + e.Pod.Origin.String() + ", which has precedence"
+	if s != nil && s.want.status != nil && s.want.status.Message == message {
+		return s.want.status
+	}
+	no := func(t v1.PodConditionType) v1.PodCondition {
+		return v1.PodCondition{Type: t, Status: v1.ConditionFalse, Reason: reasonClash, LastTransitionTime: metav1.Now()}
+	}
+	return &v1.PodStatus{
+		Phase: pod.Status.Phase, Reason: reasonClash, Message: message,
+		Conditions: []v1.PodCondition{no(v1.PodReady), no(v1.ContainersReady)},
+	}
 }
 
 // reportOnMirror is what there is to say of a mirror pod: the status of the pod of the file.

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,6 +150,29 @@ func TestAPodOfAFileHasAMirrorWithItsStatus(t *testing.T) {
 	w.board(func() { w.entries = nil })
 	w.until("the end of the mirror", func() bool { return mirror() == nil })
 	w.quiet(50 * time.Millisecond)
+}
+
+func TestAPodWhoseNameAFileHasSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.put("pods", apiPod("cam"))
+	w.start()
+	w.next()
+	w.board(func() { w.entries = []Entry{w.fileEntry("one", false)} })
+	w.until("the reason", func() bool { return w.server.pod("default", "cam").Status.Reason == "NameClash" })
+	if s := w.server.pod("default", "cam").Status; s.Phase != v1.PodPending || !strings.Contains(s.Message, "precedence") {
+		t.Errorf("the status is %+v", s)
+	}
+	w.board(func() { w.entries = []Entry{w.fileEntry("one", false)} })
+	w.quiet(100 * time.Millisecond)
+	if n := len(w.server.called("PATCH pods/default/cam/")); n != 1 {
+		t.Errorf("it was reported %d times", n)
+	}
+	deleted := w.server.pod("default", "cam")
+	deleted.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	w.server.put("pods", deleted)
+	w.next()
+	w.until("its end", func() bool { return w.server.pod("default", "cam") == nil })
 }
 
 func TestAnEventIsCountedNotRepeated(t *testing.T) {
