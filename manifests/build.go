@@ -3,6 +3,8 @@ package manifests
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,10 +42,31 @@ func stripServerFields(m map[string]any) {
 	}
 }
 
+// stripToken removes the volume with a service account's token that an API server mounts into every container, and says
+// so: a pod exported from a cluster runs without it.
+func stripToken(doc *v1.Pod) (removed []finding) {
+	for i := len(doc.Spec.Volumes) - 1; i >= 0; i-- {
+		v := &doc.Spec.Volumes[i]
+		if !strings.HasPrefix(v.Name, "kube-api-access-") || v.Projected == nil {
+			continue
+		}
+		name := v.Name
+		removed = append(removed, finding{path: fmt.Sprintf("spec.volumes[%d]", i), message: "left out, with its mounts: " + needsToken, warning: true})
+		doc.Spec.Volumes = slices.Delete(doc.Spec.Volumes, i, i+1)
+		for _, list := range [][]v1.Container{doc.Spec.InitContainers, doc.Spec.Containers} {
+			for j := range list {
+				list[j].VolumeMounts = slices.DeleteFunc(list[j].VolumeMounts, func(m v1.VolumeMount) bool { return m.Name == name })
+			}
+		}
+	}
+	return removed
+}
+
 // build makes the immutable Pod of a strictly decoded document: identity first, then what this agent supports, then
 // Kubernetes' defaulting and validation in the order of the kubelet (pkg/kubelet/config applyDefaults).
 func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
 	findings := checkNames(doc, opt)
+	removed := stripToken(doc)
 	nodeName := doc.Spec.NodeName
 	if opt.NodeName != "" {
 		nodeName = opt.NodeName
@@ -52,7 +75,8 @@ func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
 	if err != nil {
 		return nil, append(findings, finding{message: err.Error()})
 	}
-	findings = append(findings, checkSupport(generic)...)
+	idle, wrong := warnings(append(removed, checkSupport(generic)...))
+	findings = append(findings, wrong...)
 
 	// What is built comes from the canonical bytes alone, so that DecodeStored builds the very same pod.
 	want := &v1.Pod{}
@@ -66,7 +90,11 @@ func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
 	if findings = append(findings, invalid...); len(findings) > 0 {
 		return nil, findings
 	}
-	return &Pod{Object: stored, Origin: origin, Document: raw}, nil
+	p := &Pod{Object: stored, Origin: origin, Document: raw}
+	for _, f := range idle[:min(len(idle), maxDocumentProblems)] {
+		p.Warnings = append(p.Warnings, Problem{Origin: origin, Pod: p.Key(), Field: f.path, Message: f.message, Hint: f.hint})
+	}
+	return p, nil
 }
 
 // checkNames finds what Kubernetes' validation would report in words that do not fit a file.

@@ -124,6 +124,19 @@ type finding struct {
 	line    int    // in the file; 0: look path up in the tree
 	message string
 	hint    string
+	warning bool // the document is good nevertheless
+}
+
+// warnings takes those out of findings.
+func warnings(findings []finding) (warned, wrong []finding) {
+	for _, f := range findings {
+		if f.warning {
+			warned = append(warned, f)
+		} else {
+			wrong = append(wrong, f)
+		}
+	}
+	return warned, wrong
 }
 
 // fromField turns an error of Kubernetes' validation into a finding.

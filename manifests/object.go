@@ -1,8 +1,10 @@
 package manifests
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -181,6 +183,11 @@ func (d *decoder) pod(o object, m map[string]any) {
 		d.report(o, findings...)
 		return
 	}
+	for i := range p.Warnings {
+		w := &p.Warnings[i]
+		w.Field, w.Origin.Line = o.path(w.Field), o.line(w.Field)
+	}
+	slices.SortStableFunc(p.Warnings, func(a, b Problem) int { return cmp.Compare(a.Origin.Line, b.Origin.Line) })
 	d.pods = append(d.pods, p)
 }
 

@@ -28,6 +28,8 @@ type Pod struct {
 	Document []byte
 	// Bound is the data of the ConfigMaps and Secrets that the pod names; see Bind. It is nil when it names none.
 	Bound *Bound
+	// Warnings name the fields that are without effect on this node.
+	Warnings []Problem
 }
 
 // Key returns the pod's namespace and name.

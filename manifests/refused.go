@@ -7,7 +7,7 @@ const (
 	needsAPIServer = "it needs an API server"
 	needsDriver    = "it needs a storage driver, and the agent runs none; mount the storage on the node and use hostPath"
 	wasRemoved     = "Kubernetes has removed it"
-	needsToken     = "there are no service account tokens without an API server; remove the kube-api-access volume and its mounts"
+	needsToken     = "there are no service account tokens without an API server"
 )
 
 // RefusedVolume is a kind of volume that the agent never makes, by the name of its field.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestAStoredPodComesBackTheSame(t *testing.T) {
@@ -20,7 +21,8 @@ func TestAStoredPodComesBackTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(p, back); diff != "" {
+			// The lines are those of the file, which a stored pod does not have.
+			if diff := cmp.Diff(p, back, cmpopts.IgnoreFields(Pod{}, "Warnings")); diff != "" {
 				t.Errorf("%s: %s", p.Key(), diff)
 			}
 		}

@@ -18,12 +18,15 @@ type Field struct {
 
 	// check returns why a value of the field is not supported; nil when all that Kubernetes allows are.
 	check func(value any) string
+	// idle returns what of a value is without effect here, for a warning; nil when nothing is.
+	idle func(value any) string
 }
 
 const (
 	first = "0.1"
 
 	noMeaning = "accepted; no meaning on a single node"
+	warned    = "accepted with a warning; no meaning on a single node"
 	ownDNS    = "ClusterFirst and ClusterFirstWithHostNet mean Default on a node without cluster DNS"
 )
 
@@ -47,7 +50,7 @@ func metadataFields() []Field {
 		{Path: "metadata.labels", Since: first},
 		{Path: "metadata.annotations", Since: first, Note: "kubernetes.io/ingress-bandwidth and egress-bandwidth by the CNI plugin", check: checkAnnotations},
 		{Path: "metadata.generateName", Since: first, Note: "accepted beside metadata.name"},
-		{Path: "metadata.ownerReferences", Since: first, Note: noMeaning},
+		{Path: "metadata.ownerReferences", Since: first, Note: noMeaning, idle: always(noOwner)},
 	}
 }
 
@@ -183,23 +186,6 @@ func volumeFields() []Field {
 	}, configVolumeFields()...)
 }
 
-// idleFields are what clusters put into every pod and what asks nothing of a node without scheduler and API server.
-func idleFields() []Field {
-	defaultAccount := oneOf("", "default")
-	return []Field{
-		{Path: "spec.nodeName", Since: first, Note: "this node or empty"},
-		{Path: "spec.tolerations", Since: first, Note: noMeaning},
-		{Path: "spec.priority", Since: first, Note: noMeaning},
-		{Path: "spec.priorityClassName", Since: first, Note: noMeaning},
-		{Path: "spec.preemptionPolicy", Since: first, Note: noMeaning},
-		{Path: "spec.schedulerName", Since: first, Note: noMeaning},
-		{Path: "spec.enableServiceLinks", Since: first, Note: noMeaning},
-		{Path: "spec.automountServiceAccountToken", Since: first, Note: "false", check: onlyFalse},
-		{Path: "spec.serviceAccountName", Since: first, Note: "default or empty", check: defaultAccount},
-		{Path: "spec.serviceAccount", Since: first, Note: "default or empty", check: defaultAccount},
-	}
-}
-
 func oneOf(allowed ...string) func(any) string {
 	return func(v any) string {
 		for _, a := range allowed {
@@ -216,13 +202,6 @@ func quoted(v any) any {
 		return strconv.Quote(s)
 	}
 	return v
-}
-
-func onlyFalse(v any) string {
-	if v == false {
-		return ""
-	}
-	return "there are no service account tokens without an API server"
 }
 
 // checkAnnotations refuses the annotations that ask the node for something it would not do.

@@ -43,7 +43,7 @@ func (s *support) members(m map[string]any, path, pattern string) {
 func (s *support) visit(v any, path, pattern string) {
 	row, known := s.rows[pattern]
 	if !known && !s.above[pattern] {
-		if list, ok := v.([]any); v != nil && !(ok && len(list) == 0) {
+		if !empty(v) {
 			s.findings = append(s.findings, finding{path: path, message: notSupported, hint: refusalHint(pattern)})
 		}
 		return
@@ -57,6 +57,11 @@ func (s *support) visit(v any, path, pattern string) {
 			s.findings = append(s.findings, f)
 		}
 	}
+	if known && row.idle != nil && !empty(v) {
+		if why := row.idle(v); why != "" {
+			s.findings = append(s.findings, finding{path: path, message: why, warning: true})
+		}
+	}
 	if !s.above[pattern] {
 		return
 	}
@@ -68,6 +73,11 @@ func (s *support) visit(v any, path, pattern string) {
 			s.visit(e, path+"["+strconv.Itoa(i)+"]", pattern+"[*]")
 		}
 	}
+}
+
+func empty(v any) bool {
+	list, ok := v.([]any)
+	return v == nil || ok && len(list) == 0
 }
 
 // refusalHint says what to write instead of a field that people often have in a manifest.
@@ -84,12 +94,6 @@ func refusalHint(pattern string) string {
 		return needsToken
 	case "spec.volumes[*].projected.sources[*].clusterTrustBundle", "spec.volumes[*].projected.sources[*].podCertificate":
 		return needsAPIServer
-	case "spec.volumes[*].projected":
-		return "a pod exported from a cluster: remove the kube-api-access volume and its mounts"
-	case "spec.volumes[*].emptyDir.sizeLimit":
-		return "an emptyDir may grow until the disk is full"
-	case "spec.nodeSelector", "spec.affinity":
-		return "there is no scheduler; put the file on the nodes that are meant"
 	case "metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds":
 		return "the pod was being deleted when it was exported; remove the field"
 	}

@@ -241,6 +241,11 @@ func (w *worker) take(wanted want) {
 	if wanted.uid() != "" && wanted.uid() == w.want.uid() && differs(wanted.pod, w.want.pod) {
 		w.mem.changed()
 	}
+	if wanted.uid() != "" && wanted.uid() != w.want.uid() {
+		for _, p := range wanted.pod.Warnings {
+			w.record("", warning, "IgnoredField", "%s: %s", p.Field, p.Message)
+		}
+	}
 	w.want = wanted
 }
 

@@ -25,6 +25,11 @@ func Validate(s Streams, nodeName string, args []string) error {
 	for _, arg := range args {
 		v.arg(arg)
 	}
+	for _, p := range v.pods {
+		for _, w := range p.Warnings {
+			fmt.Fprintf(s.Err, "warning: %s\n", w)
+		}
+	}
 	for _, p := range manifests.CheckReferences(v.pods, v.configs) {
 		fmt.Fprintf(s.Err, "warning: %s\n", p)
 	}
