@@ -258,7 +258,7 @@ func run(c *cli.Context) error {
 	server.RouteKlog(log)
 	engine.ReapExecs(c.Context)
 	api := server.New(server.Config{
-		Containers: engine, HostLogs: "/var/log", Checks: []health.Named{engine.Health()}, Configz: func() any { return settings(c) }, Restart: manager.Restart, Ready: manager.Ready(),
+		Containers: engine.Guests(), HostLogs: "/var/log", Checks: []health.Named{engine.Health()}, Configz: func() any { return settings(c) }, Restart: manager.Restart, Ready: manager.Ready(),
 		Board: manager.Board(), Images: engine.Images(), Logs: engine.Logs(), NodeName: node, Log: log,
 		Version: func(ctx context.Context) server.Version { return serverVersion(ctx, engine) }, Requested: recorder.Request,
 		Node: func(ctx context.Context) (*v1.Node, error) {

@@ -160,6 +160,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	routeContainerdLogs(r.log)
 	r.exits.readBundles(r.cfg.State)
+	defer holdOutputs(r.cfg.State)()
 	started := make(chan built, 1)
 	go func() {
 		var b built

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -33,12 +34,45 @@ const drainQuiet = 200 * time.Millisecond
 // for another. When ctx ends first, or an output fails, the command is killed with everything it started, and the error
 // is ctx's or the output's. What a command that ended by itself left in the background lives on with the container.
 func (r *Runtime) Exec(ctx context.Context, id string, c podmgr.Command) error {
+	return r.exec(ctx, id, c, nil)
+}
+
+// Guests are those who come by the API. Their commands begin a few at a time, however many come: the rest of the machine is
+// for pods and their probes.
+type Guests struct {
+	*Runtime
+	begin chan struct{}
+}
+
+// Guests is the engine as those who come by the API have it.
+func (r *Runtime) Guests() *Guests {
+	return &Guests{r, make(chan struct{}, max(4, runtime.NumCPU()))}
+}
+
+// Exec is Runtime's, after waiting for its turn.
+func (g *Guests) Exec(ctx context.Context, id string, c podmgr.Command) error {
+	return g.exec(ctx, id, c, g.begin)
+}
+
+// exec runs a command; turns bounds how many begin at once, nil does not.
+func (r *Runtime) exec(ctx context.Context, id string, c podmgr.Command, turns chan struct{}) error {
 	x, err := r.newExec(ctx, id, c)
 	if err != nil {
 		return err
 	}
 	defer x.close()
-	if err := x.start(ctx); err != nil {
+	if turns != nil {
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err = x.start(ctx)
+	if turns != nil {
+		<-turns
+	}
+	if err != nil {
 		return err
 	}
 	return x.run(ctx)

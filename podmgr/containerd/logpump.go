@@ -11,6 +11,7 @@ import (
 
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // logPump moves what containers print from their FIFOs into log files. When the agent dies, a container's shim keeps
@@ -138,6 +139,25 @@ func (l *logPump) close() {
 	l.mu.Unlock()
 	for _, d := range all {
 		<-d
+	}
+}
+
+// holdOutputs keeps what containers have printed and nobody has read, until the returned function is called. The engine
+// deletes tasks that ended while there was none when it starts, and with them goes the shim's hold on their pipes.
+func holdOutputs(state string) (release func()) {
+	var held []*os.File
+	for _, stream := range []string{logs.Stdout, logs.Stderr} {
+		fifos, _ := filepath.Glob(filepath.Join(state, "containers", "*", stream))
+		for _, path := range fifos {
+			if f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0); err == nil {
+				held = append(held, f)
+			}
+		}
+	}
+	return func() {
+		for _, f := range held {
+			_ = f.Close()
+		}
 	}
 }
 

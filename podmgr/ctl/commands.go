@@ -60,13 +60,13 @@ func logsCommand() Command {
 	return Command{
 		Name: "logs", Usage: "print what the containers of a pod printed", Args: "POD [CONTAINER]",
 		Flags: []Flag{
-			flagNamespace, flagContainer,
+			flagNamespace, flagSelector, flagContainer,
 			{"all-containers", "", false, "all containers of the pod"},
 			{"follow", "f", false, "go on with what will be printed"},
 			{"previous", "p", false, "the instance before the current one"},
 			{"timestamps", "", false, "begin lines with their time"},
 			{"prefix", "", false, "begin lines with pod and container"},
-			{"tail", "", int64(-1), "only the last `LINES`"},
+			{"tail", "", int64(-1), "only the last `LINES` (default: all, with a selector 10)"},
 			{"limit-bytes", "", int64(0), "at most so many `BYTES`"},
 			{"since", "", time.Duration(0), "only what is not older, such as 5m"},
 			{"since-time", "", "", "only what was printed after this `TIME` (RFC 3339)"},
@@ -77,11 +77,11 @@ func logsCommand() Command {
 			if len(rest) == 1 {
 				container = rest[0]
 			}
-			if pod == "" || len(rest) > 1 {
-				return UsageError("logs wants the name of one pod")
+			if pod == "" && in.String("selector") == "" || len(rest) > 1 {
+				return UsageError("logs wants the name of one pod, or a selector")
 			}
 			return Logs(ctx, e.Client, e.Streams, LogsOptions{
-				Namespace: in.String("namespace"), Pod: podName(pod), Container: container, AllContainers: in.Bool("all-containers"),
+				Namespace: in.String("namespace"), Pod: podName(pod), Selector: in.String("selector"), Container: container, AllContainers: in.Bool("all-containers"),
 				Follow: in.Bool("follow"), Previous: in.Bool("previous"), Timestamps: in.Bool("timestamps"), Prefix: in.Bool("prefix"),
 				Tail: in.Int64("tail"), LimitBytes: in.Int64("limit-bytes"), Since: in.Duration("since"), SinceTime: in.String("since-time"),
 			})

@@ -25,6 +25,7 @@ import (
 type LogsOptions struct {
 	Namespace     string // empty means "default"
 	Pod           string
+	Selector      string // instead of Pod: by labels
 	Container     string
 	AllContainers bool
 	Follow        bool
@@ -48,17 +49,13 @@ func Logs(ctx context.Context, c *Client, s Streams, o LogsOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	p, err := c.pod(ctx, o.Namespace, o.Pod)
+	all, err := c.logTargets(ctx, s, o)
 	if err != nil {
 		return err
 	}
-	names, err := o.containers(p, s.Err)
-	if err != nil {
-		return err
-	}
-	if !o.Follow || len(names) == 1 {
-		for _, n := range names {
-			if err := c.logs(ctx, s.Out, o, n); err != nil {
+	if !o.Follow || len(all) == 1 {
+		for _, t := range all {
+			if err := c.logs(ctx, s.Out, t.LogsOptions, t.container); err != nil {
 				return err
 			}
 		}
@@ -66,15 +63,70 @@ func Logs(ctx context.Context, c *Client, s Streams, o LogsOptions) error {
 	}
 	out := &lineWriter{w: s.Out}
 	g, ctx := errgroup.WithContext(ctx)
-	for _, n := range names {
-		g.Go(func() error { return c.logs(ctx, out, o, n) })
+	for _, t := range all {
+		g.Go(func() error { return c.logs(ctx, out, t.LogsOptions, t.container) })
 	}
 	return g.Wait()
 }
 
+// logTarget is one container whose log is printed, with its pod in the options.
+type logTarget struct {
+	LogsOptions
+	container string
+}
+
+// tailOfMany is how many lines of each container are printed where pods are selected, as with kubectl.
+const tailOfMany = 10
+
+// logTargets says whose logs to print.
+func (c *Client) logTargets(ctx context.Context, s Streams, o LogsOptions) (out []logTarget, err error) {
+	var pods []*v1.Pod
+	if o.Selector == "" {
+		p, err := c.pod(ctx, o.Namespace, o.Pod)
+		if err != nil {
+			return nil, err
+		}
+		pods = append(pods, p)
+	} else {
+		get := GetOptions{Namespace: o.Namespace, Selector: o.Selector}
+		match, err := get.check()
+		if err != nil {
+			return nil, err
+		}
+		list, err := c.Pods(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			if match(&list.Items[i]) {
+				pods = append(pods, &list.Items[i])
+			}
+		}
+		if len(pods) == 0 {
+			get.sayNone(s.Err, 0)
+		}
+		if o.Tail < 0 {
+			o.Tail = tailOfMany
+		}
+	}
+	for _, p := range pods {
+		names, err := o.containers(p, s.Err)
+		if err != nil {
+			return nil, err
+		}
+		o.Pod = p.Name
+		for _, n := range names {
+			out = append(out, logTarget{o, n})
+		}
+	}
+	return out, nil
+}
+
 func (o *LogsOptions) check() error {
 	switch {
-	case o.Pod == "":
+	case o.Pod != "" && o.Selector != "":
+		return UsageError("a pod and a selector cannot be given together")
+	case o.Pod == "" && o.Selector == "":
 		return UsageError("name the pod whose logs to print")
 	case o.AllContainers && o.Container != "":
 		return UsageError("--all-containers and a container cannot be given together")

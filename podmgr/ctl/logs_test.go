@@ -91,3 +91,24 @@ func TestFollowingAllContainersKeepsLinesWhole(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+func TestLogsOfSelectedPods(t *testing.T) {
+	n := newNode(t)
+	twoContainers(t, n, "")
+	for name, c := range map[string]struct {
+		o    LogsOptions
+		code int
+		out  string
+	}{
+		"of one container":     {LogsOptions{Selector: "app=web", Container: "side", Tail: -1, Prefix: true}, 0, "[pod/web/side] side one\n[pod/web/side] side two\n"},
+		"of all, the last":     {LogsOptions{Selector: "app in (web, other)", AllContainers: true, Tail: 1}, 0, "init two\napp two\nside two\n"},
+		"of none":              {LogsOptions{Selector: "app=other", Tail: -1}, 0, ""},
+		"and a pod":            {LogsOptions{Selector: "app=web", Pod: "web"}, ExitUsage, ""},
+		"by what no label has": {LogsOptions{Selector: "a b"}, ExitUsage, ""},
+	} {
+		out, _, err := run(func(s Streams) error { return Logs(t.Context(), n.Client, s, c.o) })
+		if ExitCode(err) != c.code || out != c.out {
+			t.Errorf("%s: %v, got %q", name, err, out)
+		}
+	}
+}

@@ -82,3 +82,39 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCopyKept is BenchmarkCopy with a journal.
+func BenchmarkCopyKept(b *testing.B) {
+	root, err := os.MkdirTemp("/dev/shm", "agent-logs-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(root) }()
+	w, err := NewWriter(filepath.Join(b.TempDir(), "0.log"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := w.Keep(Stdout, filepath.Join(root, "kept")); err != nil {
+		b.Fatal(err)
+	}
+	r, app, err := OpenFIFO(filepath.Join(root, "fifo"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	block := bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 655)
+	b.SetBytes(int64(len(block)))
+	b.ReportAllocs()
+	done := make(chan error)
+	go func() { done <- w.Copy(b.Context(), Stdout, r) }()
+	for b.Loop() {
+		if _, err := app.Write(block); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = app.Close()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}

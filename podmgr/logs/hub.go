@@ -15,8 +15,8 @@ type Hub struct {
 	mu     sync.Mutex // guards topics and the counts in them
 	topics map[string]*topic
 
-	// in and out hold the buffers of streams that have data; idle streams hold none.
-	in, out sync.Pool
+	// in and out hold the buffers of streams that have data; idle streams hold none. Readers have theirs in read.
+	in, out, read sync.Pool
 	// compressing lets one file be compressed at a time on the whole node: memory and the applications' CPU count more.
 	compressing chan struct{}
 }
@@ -25,6 +25,8 @@ type Hub struct {
 const (
 	inSize  = 64 << 10
 	outSize = 128 << 10
+	// readSize holds the longest line; a thousand readers that are slow hold one each.
+	readSize = 20 << 10
 )
 
 // NewHub returns the hub of the logs under root.
@@ -34,6 +36,7 @@ func NewHub(root string) *Hub {
 		topics:      map[string]*topic{},
 		in:          sync.Pool{New: func() any { return new([inSize]byte) }},
 		out:         sync.Pool{New: func() any { return new([outSize]byte) }},
+		read:        sync.Pool{New: func() any { return new([readSize]byte) }},
 		compressing: make(chan struct{}, 1),
 	}
 }

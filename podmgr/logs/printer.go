@@ -26,7 +26,7 @@ type pending struct {
 
 const (
 	// flushAt is how much is collected before it is handed on.
-	flushAt = 32 << 10
+	flushAt = 8 << 10
 	// longest is how much of one line is collected so that lines of the other stream do not cut it.
 	longest = 1 << 20
 )

@@ -41,8 +41,8 @@ func (h *Hub) Read(ctx context.Context, w io.Writer, path string, o ReadOptions,
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	buf := h.in.Get().(*[inSize]byte)
-	defer h.in.Put(buf)
+	buf := h.read.Get().(*[readSize]byte)
+	defer h.read.Put(buf)
 	r := &reader{hub: h, topic: h.topic(path, false), dir: dir, base: filepath.Base(path), buf: buf[:], printer: newPrinter(w, o)}
 	defer h.release(path, r.topic, false)
 	defer r.close()

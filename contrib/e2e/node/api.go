@@ -50,6 +50,11 @@ func (n *Node) waitImports() {
 	})
 }
 
+// HTTP is a client of the agent's socket that keeps its connection; any host name will do.
+func (n *Node) HTTP() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.dial}}
+}
+
 // Get asks the agent's socket for a path and returns the answer, which has to be 200.
 func (n *Node) Get(path string) string {
 	n.t.Helper()

@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+
+	"edgepod.dev/agent/contrib/e2e/node"
+)
+
+// TestNoLineIsLostOverKillsOfTheAgent: a container prints numbered lines on both streams while the agent is killed again and
+// again, at its start too; another one ends while there is no agent.
+func TestNoLineIsLostOverKillsOfTheAgent(t *testing.T) {
+	n := embeddedOnly(t)
+	n.Start()
+	brief := node.Pod("brief", "while ! [ -e /go/on ]; do sleep 0.02; done; i=0; while [ $i -lt 2000 ]; do echo last $i; i=$((i+1)); done; printf 'no newline'")
+	brief.Spec.RestartPolicy = v1.RestartPolicyNever
+	gate := filepath.Join(n.Dir, "gate")
+	if err := os.Mkdir(gate, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	brief.Spec.Volumes = append(brief.Spec.Volumes, v1.Volume{Name: "gate", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: gate}}})
+	brief.Spec.Containers[0].VolumeMounts = append(brief.Spec.Containers[0].VolumeMounts, v1.VolumeMount{Name: "gate", MountPath: "/go"})
+	n.Apply(brief, node.Pod("count", `i=0; while ! [ -e /stop ]; do
+			echo "out $i"; echo "err $i" >&2; i=$((i+1)); [ $((i % 40)) = 0 ] && sleep 0.01
+		done; echo "end $i"; `+node.Sleep))
+	n.WaitRunning("brief", "count")
+	for range 50 {
+		n.Kill()
+		if rand.IntN(3) == 0 { // at any moment of its start
+			n.Launch()
+			time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
+			continue
+		}
+		n.Start()
+		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
+	}
+	n.Kill()
+	ends := node.Of(n.Apps(), mustUID(t, n, "brief"))
+	if err := os.WriteFile(filepath.Join(gate, "on"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Eventually("the container to end without an agent", func() string {
+		for _, p := range ends {
+			if fileExists(fmt.Sprintf("/proc/%d/root/go/on", p.PID)) {
+				return p.String()
+			}
+		}
+		return ""
+	})
+	n.Start()
+	n.MustAgent("exec", "count", "--", "touch", "/stop")
+	said(n, "count", "end ")
+
+	next, end := map[string]int{}, -1
+	for line := range strings.Lines(n.MustAgent("logs", "count")) {
+		var name string
+		var i int
+		if _, err := fmt.Sscanf(line, "%s %d", &name, &i); err != nil {
+			t.Fatalf("a line is torn: %q", line)
+		}
+		if name == "end" {
+			end = i
+			continue
+		}
+		if i != next[name] {
+			t.Fatalf("line %d of %s comes where %d should", i, name, next[name])
+		}
+		next[name]++
+	}
+	if next["out"] != end || next["err"] != end || end < 1000 {
+		t.Errorf("%v lines came, the container printed %d of each", next, end)
+	}
+	n.Wait("brief", "succeeded", func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodSucceeded })
+	var want strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&want, "last %d\n", i)
+	}
+	if got := strings.TrimSuffix(n.MustAgent("logs", "brief"), "\n"); got != want.String()+"no newline" {
+		t.Errorf("of a container that ended without an agent %d bytes came, want %d: …%q", len(got), want.Len()+len("no newline"), got[max(0, len(got)-40):])
+	}
+}
+
+// mustUID is the UID of a pod that has a log directory; it needs no agent.
+func mustUID(t *testing.T, n *node.Node, name string) (uid string) {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(n.Logs(), "default_"+name+"_*"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("%d log directories of pod %s: %v", len(dirs), name, err)
+	}
+	return dirs[0][strings.LastIndex(dirs[0], "_")+1:]
+}
+
+// TestAFloodIsFollowedAndBounded: a container prints as fast as it can; who follows it gets it, and its files stay within
+// the budget at every moment.
+func TestAFloodIsFollowedAndBounded(t *testing.T) {
+	const megabytes, budget = 200, 5 * 10 << 20
+	n := embeddedOnly(t)
+	n.Start()
+	line := strings.Repeat("x", 99)
+	n.Apply(node.Pod("flood", fmt.Sprintf(`while ! [ -e /go ]; do sleep 0.02; done
+		now() { cut -d' ' -f1 /proc/uptime; }; flood() { yes %s | head -c %d; }
+		now >/alone; flood | cat >/dev/null; now >/began; flood; now >/ended; echo end of flood; %s`, line, megabytes*1_000_000, node.Sleep)))
+	n.WaitRunning("flood")
+	follow := exec.Command(filepath.Join(built.bin, "agent"), "--socket", n.Socket(), "logs", "-f", "flood")
+	out, err := follow.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = follow.Process.Kill(); _ = follow.Wait() }()
+	dir := filepath.Join(n.Logs(), "default_flood_"+mustUID(t, n, "flood"), "app")
+	var most atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			sum := int64(0)
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if i, err := e.Info(); err == nil {
+					sum += i.Size()
+				}
+			}
+			most.Store(max(most.Load(), sum))
+		}
+	}()
+	n.MustAgent("exec", "flood", "--", "touch", "/go")
+	lines, bytes, began := 0, 0, time.Time{}
+	s := bufio.NewScanner(out)
+	s.Buffer(make([]byte, 1<<20), 1<<20)
+	for s.Scan() && s.Text() != "end of flood" {
+		if began.IsZero() {
+			began = time.Now()
+		}
+		lines++
+		bytes += len(s.Bytes()) + 1
+	}
+	took := time.Since(began)
+	close(stop)
+	<-stopped
+	var alone, from, to float64
+	if _, err := fmt.Sscan(n.MustAgent("exec", "flood", "--", "cat", "/alone", "/began", "/ended"), &alone, &from, &to); err != nil {
+		t.Fatal(err)
+	}
+	// 50 MB/s; less on a machine that is so busy that the same into a pipe beside it is slow.
+	want := min(50, megabytes/(from-alone)/4)
+	t.Logf("the container printed %d MB in %.1f s (to another program in %.1f s), %d MB were followed in %v, at most %d MiB lay on disk", megabytes, to-from, from-alone, bytes/1_000_000, took, most.Load()>>20)
+	if rate := float64(bytes) / 1e6 / took.Seconds(); rate < want {
+		t.Errorf("%.0f MB/s were followed, want %.0f", rate, want)
+	}
+	if rate := megabytes / (to - from); rate < want {
+		t.Errorf("the container printed %.0f MB/s, want %.0f", rate, want)
+	}
+	if most.Load() > budget*11/10 {
+		t.Errorf("its files took %d bytes, more than 1.1 × %d", most.Load(), budget)
+	}
+}
