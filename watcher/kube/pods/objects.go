@@ -67,7 +67,7 @@ func (o *objects) watch(ctx context.Context, keys map[manifests.ConfigKey]bool) 
 
 func (o *objects) follow(ctx context.Context, k manifests.ConfigKey, x *object) {
 	selector := fields.OneTermEqualSelector("metadata.name", k.Name).String()
-	store := single{set: func(raw runtime.Object) { o.set(k, x, raw) }}
+	store := single{set: func(raw runtime.Object) { o.set(x, raw) }}
 	ignore := func(error) {} // the pods' own watch says that the API server is away; a Forbidden one is retried
 	if k.Kind == manifests.KindConfigMap {
 		c := o.client.CoreV1().ConfigMaps(k.Namespace)
@@ -79,7 +79,7 @@ func (o *objects) follow(ctx context.Context, k manifests.ConfigKey, x *object) 
 }
 
 // set takes what the API server has, nil for nothing.
-func (o *objects) set(k manifests.ConfigKey, x *object, raw runtime.Object) {
+func (o *objects) set(x *object, raw runtime.Object) {
 	config, raw := o.config(raw)
 	o.mu.Lock()
 	same := x.answered && x.config.Equal(config)

@@ -197,7 +197,11 @@ func (r *reporter) tell(ctx context.Context, uid types.UID) {
 		return
 	}
 	want, there := s.want, newer(s.there, r.set.byKey(s.key))
+	done := there != nil && s.told == want && s.version == there.ResourceVersion // queued again by its own echo
 	r.mu.Unlock()
+	if done {
+		return
+	}
 	if _, away := r.set.returns(); away || there == nil || there.UID != uid {
 		return
 	}

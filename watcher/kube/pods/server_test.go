@@ -32,6 +32,7 @@ type apiServer struct {
 	news    chan struct{} // closed at the next change
 	calls   []string
 	down    bool
+	oldest  int // the version from which on a watch may begin
 	tokens  int
 	life    time.Duration // of tokens
 }
@@ -111,11 +112,13 @@ func (s *apiServer) store(kind, resource string, m map[string]any) {
 	s.news = make(chan struct{})
 }
 
-// forget takes an object away without telling any watch, as if the server had lost it.
+// forget takes an object away without telling any watch, as if the server had lost it; watches have to list anew.
 func (s *apiServer) forget(resource, namespace, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, id(resource, namespace, name))
+	s.version++
+	s.oldest = s.version
 }
 
 // remove deletes an object.
@@ -224,7 +227,7 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func fail(w http.ResponseWriter, code int, message string) {
-	reasons := map[int]metav1.StatusReason{404: metav1.StatusReasonNotFound, 409: metav1.StatusReasonConflict, 422: metav1.StatusReasonInvalid}
+	reasons := map[int]metav1.StatusReason{404: metav1.StatusReasonNotFound, 409: metav1.StatusReasonConflict, 410: metav1.StatusReasonExpired, 422: metav1.StatusReasonInvalid}
 	answer(w, code, metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
 		Status:   metav1.StatusFailure, Code: int32(code), Message: message, Reason: reasons[code],
@@ -269,6 +272,13 @@ func (s *apiServer) list(w http.ResponseWriter, resource, namespace, selector st
 
 func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, resource, namespace, selector string) {
 	since, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	s.mu.Lock()
+	oldest := s.oldest
+	s.mu.Unlock()
+	if since < oldest {
+		fail(w, http.StatusGone, "too old resource version")
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	w.(http.Flusher).Flush()
