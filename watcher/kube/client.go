@@ -5,6 +5,7 @@ package kube
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -65,6 +66,9 @@ func newClients(config *rest.Config, version string, every time.Duration) (clien
 	return out, nil
 }
 
+// errNoCertificate says that the API server has not given the agent a certificate yet, or that the last one has ended.
+var errNoCertificate = errors.New("waiting for a client certificate")
+
 // identity is the client certificate of the agent.
 type identity interface {
 	// Current returns the certificate to use now; nil when there is none that is valid.
@@ -85,7 +89,7 @@ func rotatingTransport(config *rest.Config, id identity) (*rest.Config, func(), 
 		if c := id.Current(); c != nil {
 			return c, nil
 		}
-		return &tls.Certificate{}, nil // none: the API server says what it thinks of that
+		return nil, errNoCertificate // as nobody the API server would refuse everything
 	}
 	d := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
 	out := rest.AnonymousClientConfig(config)

@@ -84,6 +84,9 @@ func (n *Node) Run(ctx context.Context) error {
 	n.initial.Store(n.wantedNode(n.look(ctx)))
 	group.Go(func() { n.await(ctx) })
 	group.Go(func() { n.report(ctx) })
+	for n.conn.id != nil && n.conn.id.Current() == nil && pause(ctx, 100*time.Millisecond) {
+		// The first certificate is still being asked for.
+	}
 	n.register(ctx)
 	if ctx.Err() != nil {
 		return nil

@@ -2,6 +2,7 @@ package pods
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,5 +204,44 @@ func TestAnEventIsCountedNotRepeated(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	if n := len(w.server.events()); n > podEventBurst {
 		t.Errorf("there are %d events", n)
+	}
+}
+
+func TestAnEvictedPodFailsOnceItsContainersHaveEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.put("pods", apiPod("web"))
+	w.start()
+	web := w.next()["web"]
+	w.post(web, running("10.1.1.1"), false)
+	w.until("the report", func() bool { return w.server.pod("default", "web").Status.Phase == v1.PodRunning })
+	w.pods.Evict(web.UID(), "Evicted", "The node was low on resource: memory. ")
+	next := w.next()["web"]
+	if next == nil || next.Object.DeletionTimestamp == nil || *next.Object.DeletionGracePeriodSeconds != evictionGrace {
+		t.Fatalf("the pod manager is told %+v", next)
+	}
+	if web.Object.DeletionTimestamp != nil {
+		t.Error("the pod that was sent before was written to")
+	}
+	w.quiet(100 * time.Millisecond)
+	if p := w.server.pod("default", "web").Status.Phase; p != v1.PodRunning {
+		t.Errorf("it is %s while it runs", p)
+	}
+	ended := running("10.1.1.1")
+	ended.Phase = v1.PodSucceeded
+	ended.ContainerStatuses[0].State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{}}
+	w.post(next, ended, true)
+	w.until("the failure", func() bool { return w.server.pod("default", "web").Status.Phase == v1.PodFailed })
+	s := w.server.pod("default", "web").Status
+	if s.Reason != "Evicted" || s.Message != "The node was low on resource: memory. " {
+		t.Errorf("it failed for %q: %q", s.Reason, s.Message)
+	}
+	if !slices.ContainsFunc(s.Conditions, func(c v1.PodCondition) bool {
+		return c.Type == v1.DisruptionTarget && c.Status == v1.ConditionTrue && c.Reason == v1.PodReasonTerminationByKubelet
+	}) {
+		t.Errorf("the conditions are %v", s.Conditions)
+	}
+	if n := len(w.server.called("DELETE pods/")); n != 0 {
+		t.Error("the node removed it; that is the API server's to do")
 	}
 }
