@@ -44,6 +44,7 @@ type Config struct {
 
 	CgroupDriver string // auto, cgroupfs or systemd
 	CgroupRoot   string // parent of kubepods, such as "/"
+	AgentCgroup  string // that this process moves into; empty: it stays where it is
 
 	CNIBinDirs []string
 	CNIConfDir string
