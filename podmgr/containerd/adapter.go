@@ -120,6 +120,9 @@ type Runtime struct {
 
 // New starts or connects the engine and adopts what runs: logs are read again before it returns.
 func New(ctx context.Context, cfg Config) (*Runtime, error) {
+	if err := moveSelf(cfg.AgentCgroup); err != nil {
+		return nil, err
+	}
 	boot, err := bootID()
 	if err != nil {
 		return nil, err
