@@ -52,7 +52,7 @@ func (p *Pods) evictedStatus(uid types.UID, entry *Entry) *v1.PodStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.evicted[uid]
-	if e == nil || !entry.Gone {
+	if e == nil || !entry.Gone && !terminal(entry.Status.Phase) {
 		return entry.Status
 	}
 	if e.seen != entry.Status {

@@ -230,7 +230,8 @@ func TestAnEvictedPodFailsOnceItsContainersHaveEnded(t *testing.T) {
 	ended := running("10.1.1.1")
 	ended.Phase = v1.PodSucceeded
 	ended.ContainerStatuses[0].State = v1.ContainerState{Terminated: &v1.ContainerStateTerminated{}}
-	w.post(next, ended, true)
+	ended.Phase = v1.PodFailed // as by SIGKILL; it is told before the sandbox is gone
+	w.post(next, ended, false)
 	w.until("the failure", func() bool { return w.server.pod("default", "web").Status.Phase == v1.PodFailed })
 	s := w.server.pod("default", "web").Status
 	if s.Reason != "Evicted" || s.Message != "The node was low on resource: memory. " {
