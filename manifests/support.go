@@ -83,7 +83,7 @@ func podFields() []Field {
 // hugePageFields are the huge pages among the resources at r, by the sizes that kernels have.
 func hugePageFields(r string) (rows []Field) {
 	for _, list := range []string{"requests.", "limits."} {
-		for _, size := range []string{"64Ki", "2Mi", "32Mi", "1Gi"} {
+		for _, size := range []string{"2Mi", "1Gi"} {
 			rows = append(rows, Field{Path: r + list + "hugepages-" + size, Since: next})
 		}
 	}

@@ -20,11 +20,12 @@ const (
 
 // message is the termination message of an ended container: what it wrote to its file, else, when it failed and its policy
 // says so, the end of its log.
-func (r *Runtime) message(ctx context.Context, rec record, code int32) string {
+func (r *Runtime) message(ctx context.Context, id string, rec record, code int32) string {
 	m := readMessage(rec.MessageFile)
 	if m != "" || !rec.FallbackToLogs || code == 0 {
 		return m
 	}
+	r.logs.drained(ctx, id) // a status that says how it ended says why, too
 	var end lastBytes
 	lines := maxMessageLines
 	if err := r.logs.hub.Read(ctx, &end, rec.LogPath, logs.ReadOptions{Tail: &lines}, nil); err != nil {

@@ -126,7 +126,7 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 		r.vanished(&o, rec)
 	}
 	if o.State.Ended() {
-		o.Message = r.message(ctx, rec, o.ExitCode)
+		o.Message = r.message(ctx, c.ID, rec, o.ExitCode)
 	}
 	return o, nil
 }

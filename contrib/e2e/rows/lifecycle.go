@@ -66,6 +66,24 @@ func lifecycleRows() []Row {
 			After:     func(x *X) { x.Want("the order", words(x.Read("order")), "post pre term") },
 		},
 		{
+			Name: "stopSignal ends the container", Fields: append(each(Both, "lifecycle.stopSignal"), "spec.os.name"),
+			Pod: "os: {name: linux}", Container: "lifecycle: {stopSignal: SIGUSR1}",
+			Script: "trap 'echo usr1 >>/out/order; exit 0' USR1; trap 'echo term >>/out/order; exit 0' TERM",
+			After:  func(x *X) { x.Want("what the container was told", words(x.Read("order")), "usr1") },
+		},
+		{
+			Name: "a container that fails in silence leaves its last lines", Fields: each("spec.containers[*].", "terminationMessagePolicy"),
+			Pod: "restartPolicy: Never", Container: "terminationMessagePolicy: FallbackToLogsOnError",
+			Script: "echo last words >&2; exit 3", Until: ended,
+			Look: func(x *X) { x.Want("its message", x.message(), "last words\n") },
+		},
+		{
+			Name: "what a container writes down comes before its log", Fields: each("spec.containers[*].", "terminationMessagePolicy"),
+			Pod: "restartPolicy: Never", Container: "terminationMessagePolicy: FallbackToLogsOnError",
+			Script: "echo noise; printf why >/dev/termination-log; exit 3", Until: ended,
+			Look: func(x *X) { x.Want("its message", x.message(), "why") },
+		},
+		{
 			Name: "hooks of kind httpGet and sleep", Fields: each(Both+"lifecycle.", "postStart", "preStop"), Before: func(x *X) { x.serve() },
 			Container: `lifecycle: {postStart: {sleep: {seconds: 1}}, preStop: {httpGet: {host: 127.0.0.1, port: @PORT@, path: /bye, httpHeaders: [{name: X-Why, value: end}]}}}`,
 			After:     func(x *X) { x.Contains("what the server was asked", x.asked(), "GET /bye X-Why=end") },
@@ -84,6 +102,14 @@ initContainers:
 			After: func(x *X) { x.Want("the order of the end", words(x.Read("end")), "app two one") },
 		},
 	}
+}
+
+// message is the termination message of the container "app".
+func (x *X) message() string {
+	if t := x.Pod().Status.ContainerStatuses[0].State.Terminated; t != nil {
+		return t.Message
+	}
+	return "(it has not ended)"
 }
 
 // words puts lines into one line.
