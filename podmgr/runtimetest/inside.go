@@ -188,7 +188,12 @@ func (s *suite) lastWords() {
 	p.Object.Spec.Containers[1].TerminationMessagePolicy = v1.TerminationMessageReadFile
 	s.up(p)
 	for name, says := range map[string]bool{"a": true, "b": false, "c": false} {
-		s.must(s.Runtime.Seal(s.ctx, s.await(p, name, 0, ended).ID))
+		// Who sees how it ended sees why.
+		c := s.await(p, name, 0, ended)
+		if (c.Message != "") != says {
+			s.t.Errorf("container %s says %q when it has ended", name, c.Message)
+		}
+		s.must(s.Runtime.Seal(s.ctx, c.ID))
 		if c := s.instance(p, name, 0); (c.Message != "") != says {
 			s.t.Errorf("container %s says %q at its end", name, c.Message)
 		}

@@ -73,14 +73,14 @@ func lifecycleRows() []Row {
 		},
 		{
 			Name: "a container that fails in silence leaves its last lines", Fields: each("spec.containers[*].", "terminationMessagePolicy"),
-			Pod: "restartPolicy: Never", Container: "terminationMessagePolicy: FallbackToLogsOnError",
-			Script: "echo last words >&2; exit 3", Until: ended,
+			Pod:       "restartPolicy: Never",
+			Container: "{terminationMessagePolicy: FallbackToLogsOnError, command: [sh, -c, 'echo last words >&2; exit 3']}", Until: ended,
 			Look: func(x *X) { x.Want("its message", x.message(), "last words\n") },
 		},
 		{
 			Name: "what a container writes down comes before its log", Fields: each("spec.containers[*].", "terminationMessagePolicy"),
-			Pod: "restartPolicy: Never", Container: "terminationMessagePolicy: FallbackToLogsOnError",
-			Script: "echo noise; printf why >/dev/termination-log; exit 3", Until: ended,
+			Pod:       "restartPolicy: Never",
+			Container: "{terminationMessagePolicy: FallbackToLogsOnError, command: [sh, -c, 'echo noise; printf why >/dev/termination-log; exit 3']}", Until: ended,
 			Look: func(x *X) { x.Want("its message", x.message(), "why") },
 		},
 		{
