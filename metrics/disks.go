@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// duInterval is how old what directories take may get.
-	duInterval = time.Minute
+	// duInterval is how old what directories take may get, and duHousekeepings that in intervals of cAdvisor, when those are
+	// shorter than usual.
+	duInterval      = time.Minute
+	duHousekeepings = 6
 	// duShare bounds the time spent on measuring directories: the pause is at least so many times the time it took.
 	duShare = 50
 )
@@ -64,7 +66,7 @@ func (d *disks) run(ctx context.Context) error {
 	for {
 		begun := time.Now()
 		d.measure(ctx, begun)
-		pause := max(duInterval, duShare*time.Since(begun))
+		pause := max(min(duInterval, duHousekeepings*d.config.Housekeeping), duShare*time.Since(begun))
 		select {
 		case <-ctx.Done():
 			return nil

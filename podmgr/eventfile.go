@@ -54,23 +54,26 @@ func (f *eventFile) load() {
 // keep writes the file when there is something new, until ctx ends, and once more then.
 func (f *eventFile) keep(ctx context.Context, changed func() <-chan struct{}) {
 	failed := false
-	write := func() {
+	write := func() (wrote bool) {
+		before := f.clean
 		err := f.write()
 		if err != nil && !failed {
 			f.log.Warn().Err(err).Msg("events are kept in memory only")
 		}
 		failed = err != nil
+		return failed || f.clean != before
 	}
 	defer write()
 	for {
 		next := changed()
-		write()
+		if write() {
+			sleep(ctx, keepEventsPace)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-next:
 		}
-		sleep(ctx, keepEventsPace)
 	}
 }
 

@@ -30,6 +30,7 @@ func TestEventsOutliveTheAgent(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { f.keep(ctx, b.Changed); close(done) }()
+		synctest.Wait() // until it waits
 		b.Record(Event{Pod: web, Container: "app", Type: "Warning", Reason: "BackOff", Message: "Back-off"})
 		b.Record(Event{Pod: web, Container: "app", Type: "Warning", Reason: "BackOff", Message: "Back-off"})
 		synctest.Wait()

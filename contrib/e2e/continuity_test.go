@@ -34,6 +34,11 @@ func TestNoLineIsLostOverKillsOfTheAgent(t *testing.T) {
 			echo "out $i"; echo "err $i" >&2; i=$((i+1)); [ $((i % 40)) = 0 ] && sleep 0.01
 		done; echo "end $i"; `+node.Sleep))
 	n.WaitRunning("brief", "count")
+	n.Stop()
+	n.Start()
+	if out := n.MustAgent("get", "events"); !strings.Contains(out, "pod/count") || !strings.Contains(out, "Started") {
+		t.Errorf("events do not outlive the agent:\n%s", out)
+	}
 	for range 50 {
 		n.Kill()
 		if rand.IntN(3) == 0 { // at any moment of its start

@@ -175,7 +175,7 @@ func execAsKubectl(t *testing.T, d *door, transport string) {
 	pr, pw := io.Pipe()
 	defer func() { _ = pw.Close() }()
 	err = d.exec(t, transport, "app", remotecommand.StreamOptions{Stdin: pr, Stdout: &out, Tty: true, TerminalSizeQueue: terminalOf(101, 42)},
-		"sh", "-c", `until [ "$(stty size)" = "42 101" ]; do sleep 0.02; done; echo sized; exit 3`)
+		"sh", "-c", `until [ "$(stty size 2>/dev/null)" = "42 101" ]; do sleep 0.02; done; echo sized; exit 3`)
 	if !errors.As(err, &exit) || exit.Code != 3 || out.String() != "sized\r\n" {
 		t.Errorf("on a terminal: %v, %q", err, out.String())
 	}

@@ -13,7 +13,7 @@ const (
 	maxStreamsPerPod   = 32
 	maxForwards        = 128
 	maxForwardsPerPod  = 32
-	maxFollowers       = 1024
+	maxFollowers       = 256 // some 100 kB each when they do not read
 	maxFollowersPerPod = 64
 )
 
