@@ -1,6 +1,10 @@
 package podmgr
 
-import v1 "k8s.io/api/core/v1"
+import (
+	"slices"
+
+	v1 "k8s.io/api/core/v1"
+)
 
 // conclude sets the phase that the containers alone do not tell: that of a pod that is removed or whose end was decided.
 func (f *facts) conclude(s *v1.PodStatus) {
@@ -16,12 +20,21 @@ func (f *facts) conclude(s *v1.PodStatus) {
 	case f.ended:
 		s.Phase = endPhase(s)
 	case !f.going && f.life.overdue():
+		if runs(s) { // the kubelet shows no final phase while anything runs: others take the pod's place at that word
+			return
+		}
 		s.Phase, s.Reason, s.Message = v1.PodFailed, reasonDeadline, messageDeadline
 	case !f.going:
 		if e, failed := f.mem.failed[stepKey{verb: ensureSandbox, uid: f.pod.UID}]; failed && e.rejected {
 			s.Phase, s.Reason, s.Message = v1.PodFailed, e.reason, messageRejected+e.message
 		}
 	}
+}
+
+// runs says whether a container of any kind runs.
+func runs(s *v1.PodStatus) bool {
+	return slices.ContainsFunc(slices.Concat(s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses),
+		func(c v1.ContainerStatus) bool { return c.State.Running != nil })
 }
 
 // endPhase is the phase of a deleted pod of which nothing runs any more: it succeeded when all its main containers did.

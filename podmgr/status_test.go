@@ -152,6 +152,10 @@ func statuses() map[string]facts {
 			pod:  limited.Object,
 			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, exited(143, 2000, 1999))}},
 		},
+		"its active deadline has passed and a container still runs": {
+			pod:  limited.Object,
+			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, createdAgo(4000))}},
+		},
 		"all containers are being restarted": {
 			pod:  changed(wanted(never, "a", "b"), "a", ruled("Never", v1.ContainerRestartRuleActionRestartAllContainers, opIn, 42)).Object,
 			have: &Observed{Sandboxes: ready, Containers: []Container{instance("new", "a", 0, exited(42, 5, 1)), instance("new", "b", 0)}},

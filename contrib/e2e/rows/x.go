@@ -90,15 +90,18 @@ func (x *X) Status(container string) v1.ContainerStatus {
 	return v1.ContainerStatus{}
 }
 
+// patience is how long a row waits for anything: the others start, or end, at the same time.
+const patience = 2 * node.Patience
+
 // Eventually polls ok until it returns "", and ends the look with its last words otherwise.
 func (x *X) Eventually(what string, ok func() string) {
-	for deadline := time.Now().Add(node.Patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		last := ok()
 		if last == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			x.Fatalf("waited %v for %s: %s", node.Patience, what, last)
+			x.Fatalf("waited %v for %s: %s", patience, what, last)
 		}
 	}
 }
@@ -134,7 +137,7 @@ func (x *X) attach(input string) {
 
 // agent runs a client command of the agent that has to succeed, for as long as anything is waited for.
 func (x *X) agent(input string, args ...string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), node.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(x.node.Bin, "agent"), append([]string{"--socket", x.node.Socket()}, args...)...)
 	var errs strings.Builder
