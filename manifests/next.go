@@ -25,7 +25,7 @@ func configVolumeFields() []Field {
 	const v = "spec.volumes[*]."
 	rows := []Field{
 		{Path: v + "emptyDir.medium", Since: first, Note: "on disk, Memory, HugePages, HugePages-<size>", check: checkMedium},
-		{Path: v + "emptyDir.sizeLimit", Since: first, Note: "the size of medium Memory; accepted on disk, not enforced yet"},
+		{Path: v + "emptyDir.sizeLimit", Since: first, Note: "the size of medium Memory; on disk the pod is evicted, and one of a file begins anew"},
 		{Path: v + "projected.defaultMode", Since: first},
 		{Path: v + "image.reference", Since: next, Note: "an image's root filesystem, read-only and without programs"},
 		{Path: v + "image.pullPolicy", Since: next},

@@ -116,7 +116,7 @@ func containerFields(c string) []Field {
 		{Path: c + "resources.requests.ephemeral-storage", Since: first, Note: noMeaning},
 		{Path: c + "resources.limits.cpu", Since: first},
 		{Path: c + "resources.limits.memory", Since: first},
-		{Path: c + "resources.limits.ephemeral-storage", Since: first, Note: "accepted; not enforced yet"},
+		{Path: c + "resources.limits.ephemeral-storage", Since: first, Note: "the pod is evicted that uses more, and one of a file begins anew"},
 		{Path: c + "volumeMounts[*].name", Since: first},
 		{Path: c + "volumeMounts[*].mountPath", Since: first},
 		{Path: c + "volumeMounts[*].readOnly", Since: first},

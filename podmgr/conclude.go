@@ -19,6 +19,8 @@ func (f *facts) conclude(s *v1.PodStatus) {
 		s.Phase, s.Reason, s.Message = f.prev.Phase, f.prev.Reason, f.prev.Message
 	case f.ended:
 		s.Phase = endPhase(s)
+	case !f.going && f.have.eviction(f.pod.UID) != "":
+		s.Phase, s.Reason, s.Message = v1.PodFailed, reasonEvicted, f.have.eviction(f.pod.UID)
 	case !f.going && f.life.overdue():
 		if runs(s) { // the kubelet shows no final phase while anything runs: others take the pod's place at that word
 			return

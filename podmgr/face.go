@@ -46,6 +46,9 @@ func (f *face) post(w *worker, now time.Time) {
 	if f.entry != nil && e.Status.Reason == reasonDeadline && f.entry.Status.Reason != reasonDeadline {
 		w.record("", normal, reasonDeadline, messageDeadline)
 	}
+	if e.Status.Reason == reasonEvicted && (f.entry == nil || f.entry.Status.Reason != reasonEvicted) {
+		w.record("", warning, reasonEvicted, "%s", e.Status.Message)
+	}
 	f.entry = e
 	w.board.Post(e)
 }

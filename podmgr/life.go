@@ -104,6 +104,8 @@ func (l *life) ended() (why string, ended bool) {
 	switch {
 	case final(l.pod.Status.Phase):
 		return "its status is final", true
+	case l.have.eviction(l.pod.UID) != "":
+		return "it uses more of the disk than it may", true
 	case l.overdue():
 		return "its active deadline has passed", true
 	case l.completed():

@@ -16,6 +16,8 @@ type Observed struct {
 	Remains []types.UID
 	// Notes are warnings about the pods as they are, for their events.
 	Notes []Note
+	// Evictions lists the pods that have used more of the disk than they may.
+	Evictions []Eviction
 }
 
 // Note is something that a person should know about a pod that goes on nevertheless. The worker makes an event of each new

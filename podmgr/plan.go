@@ -39,6 +39,9 @@ func (p *planner) wanted(alone bool) {
 	p.dropStrays()
 	p.keepMarks()
 	if why, ended := p.ended(); ended {
+		if p.evict(why) {
+			return
+		}
 		p.dropUnstarted(true)
 		if !p.end(why) && p.sb != nil && sealed && !p.have.lives(p.pod.UID) {
 			p.add(action{verb: removeSandbox, uid: p.pod.UID, target: p.sb.ID, why: why})

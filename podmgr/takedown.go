@@ -213,5 +213,8 @@ func (p *planner) podGrace(c *Container) time.Duration {
 	if pod := p.want.pod; pod != nil && pod.UID() == c.UID && pod.Object.DeletionGracePeriodSeconds != nil {
 		return time.Duration(*pod.Object.DeletionGracePeriodSeconds) * time.Second
 	}
+	if p.have.eviction(c.UID) != "" {
+		return min(c.Grace, evictGrace)
+	}
 	return c.Grace
 }

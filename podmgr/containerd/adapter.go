@@ -103,6 +103,8 @@ type Runtime struct {
 	releasing sync.Map
 	// volumes holds a lock for each pod's volumes, by types.UID.
 	volumes sync.Map
+	// storage holds each pod's limits on the disk (*storageLimits), by types.UID.
+	storage sync.Map
 	// allocatable is what a container without limits may use.
 	allocatable v1.ResourceList
 	// lives is held while a pod's directory is made, or the name of its sandbox's life is chosen.
@@ -203,6 +205,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	r.sweepLeases(ctx)
 	kill(childlessShims(r.engine.address), r.log)
 	r.background.Go(func() { r.sweepLate(ctx) })
+	r.background.Go(func() { r.watchStorage(ctx) })
 	r.attachLogs(r.ns(ctx))
 	if r.network.own {
 		r.background.Go(func() { r.network.masquerade(ctx) })

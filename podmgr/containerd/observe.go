@@ -54,7 +54,7 @@ func (r *Runtime) Observe(ctx context.Context, k manifests.Key) (podmgr.Observed
 	}
 	o.Remains = uids
 	slices.Sort(o.Remains)
-	o.Notes = r.notes.of(uids)
+	o.Notes, o.Evictions = r.notes.of(uids), r.evictions(uids)
 	slices.SortFunc(o.Sandboxes, func(a, b podmgr.Sandbox) int { return strings.Compare(string(a.UID), string(b.UID)) })
 	slices.SortFunc(o.Containers, func(a, b podmgr.Container) int {
 		if c := strings.Compare(string(a.UID), string(b.UID)); c != 0 {

@@ -384,6 +384,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 	}
 	r.pauses.forget(id)
 	r.volumes.Delete(uid)
+	r.storage.Delete(uid)
 	r.notes.forget(uid)
 	r.ports.free(uid)
 	r.index.removeUID(k, uid)

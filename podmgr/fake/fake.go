@@ -55,6 +55,7 @@ type pod struct {
 	remains    map[types.UID]bool
 	stored     map[types.UID]podmgr.Recalled
 	notes      []podmgr.Note
+	evicted    []podmgr.Eviction
 	shown      map[types.UID]*manifests.Pod // what the volumes show
 	coming     chan struct{}                // closed when the EnsureSandbox that goes on ends; nil: none does
 }
@@ -237,7 +238,7 @@ func (r *Runtime) Now(k manifests.Key) podmgr.Observed {
 	if p == nil {
 		return o
 	}
-	o.Notes = slices.Clone(p.notes)
+	o.Notes, o.Evictions = slices.Clone(p.notes), slices.Clone(p.evicted)
 	for _, s := range p.sandboxes {
 		c := *s
 		c.IPs = slices.Clone(s.IPs)

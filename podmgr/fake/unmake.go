@@ -159,6 +159,7 @@ func (r *Runtime) Forget(ctx context.Context, k manifests.Key, uid types.UID) er
 		return errors.New("containers or the sandbox are left")
 	}
 	delete(p.remains, uid)
+	p.evicted = slices.DeleteFunc(p.evicted, func(e podmgr.Eviction) bool { return e.UID == uid })
 	delete(p.stored, uid)
 	delete(p.shown, uid)
 	r.changed(k)

@@ -5,6 +5,7 @@ import (
 
 	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // end lets a running container end by itself.
@@ -147,6 +148,15 @@ func (r *Runtime) SetNotes(k manifests.Key, notes ...podmgr.Note) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pod(k).notes = notes
+	r.changed(k)
+}
+
+// Evict has Observe tell that a pod uses too much of the disk, until it is forgotten.
+func (r *Runtime) Evict(k manifests.Key, uid types.UID, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pod(k)
+	p.evicted = append(p.evicted, podmgr.Eviction{UID: uid, Message: message})
 	r.changed(k)
 }
 
