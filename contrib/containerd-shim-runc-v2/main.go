@@ -62,7 +62,7 @@ type service struct {
 }
 
 // RegisterTTRPC is how the shim finds out that this is a service.
-func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam // the shim's interface
 	taskapi.RegisterTTRPCTaskService(server, s)
 	return nil
 }
