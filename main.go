@@ -249,7 +249,7 @@ func run(c *cli.Context) error {
 	}
 	recorder := metrics.NewRecorder()
 	manager := podmgr.New(podmgr.Options{
-		Runtime: engine, Sources: sources, NodeName: node, HostIP: cluster.HostIP(containerd.NodeIP), Log: log, EventFile: filepath.Join(c.String("root"), "events.json"),
+		Runtime: engine, Sources: sources, NodeName: node, HostIP: cluster.HostIP(containerd.NodeIP), Log: log, EventFile: filepath.Join(c.String("root"), "events.json"), MaxRestartPeriod: c.Duration("max-container-restart-period"),
 		Hooks: podmgr.Hooks{
 			Operated: recorder.RuntimeOperation, Pulled: recorder.ImagePulled, StartFailed: recorder.ContainerStartFailed,
 			Waited: recorder.PodWorkerStarted, Worked: recorder.PodWorked, Probed: recorder.Probed,

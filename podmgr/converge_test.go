@@ -168,7 +168,7 @@ func (c *chaos) act(w *world) {
 		c.send(w)
 	case 2:
 		if p := c.wants[k]; p != nil {
-			c.wants[k] = deleting(p, int64(c.n(60)))
+			c.wants[k] = c.served(p)
 		}
 		c.send(w)
 	case 3:
@@ -194,6 +194,28 @@ func (c *chaos) act(w *world) {
 		w.rt.RemoveImage("app")
 	default:
 		w.after(time.Duration(c.n(100_000)) * time.Millisecond)
+	}
+}
+
+// served is the pod after something that only an API server does to one.
+func (c *chaos) served(p *manifests.Pod) *manifests.Pod {
+	switch c.n(4) {
+	case 0:
+		return deleting(p, int64(c.n(60)))
+	case 1:
+		if len(p.Object.Spec.EphemeralContainers) > 0 {
+			return p
+		}
+		return debugged(p, "e", [][]string{{"run"}, {"exit", "1", "9s"}, {"stubborn"}}[c.n(3)]...)
+	case 2:
+		return edited(p, func(s *v1.PodSpec) { s.Containers[0].Image = []string{"app", "other"}[c.n(2)] })
+	default:
+		return edited(p, func(s *v1.PodSpec) {
+			s.Containers[0].Resources = given([]string{"1", "2"}[c.n(2)], []string{"1Gi", "2Gi"}[c.n(2)])
+			if c.n(2) == 0 {
+				restartsFor(v1.ResourceMemory)(&s.Containers[0])
+			}
+		})
 	}
 }
 
@@ -251,6 +273,10 @@ func converged(want *manifests.Pod, o podmgr.Observed) (wrong []string) {
 			}
 		}
 		policy, ends := spec.RestartPolicy, c.Command[0] == "exit"
+		if last.State == podmgr.Running && !isInit && (last.Resources != nil && *last.Resources != podmgr.ResourcesOf(&c.Resources) ||
+			last.Image != "" && last.Image != c.Image) {
+			say("container %s has %+v and runs %s", name, last.Resources, last.Image)
+		}
 		if c.RestartPolicy != nil {
 			policy = v1.RestartPolicy(*c.RestartPolicy)
 		}
@@ -274,6 +300,9 @@ func converged(want *manifests.Pod, o podmgr.Observed) (wrong []string) {
 		if sidecar := c.Name[0] == 's'; sidecar && mainLives != (live[c.Name] > 0) {
 			say("sidecar %s runs %d times, and a main container: %v", c.Name, live[c.Name], mainLives)
 		}
+	}
+	if len(spec.EphemeralContainers) > 0 {
+		delete(instances, "e")
 	}
 	for name := range instances {
 		say("container %s is not in the spec", name)

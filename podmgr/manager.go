@@ -23,6 +23,9 @@ type Options struct {
 	Runtime Runtime
 	// Sources in order of precedence: when two want a pod of one key, the first has it.
 	Sources []Source
+	// MaxRestartPeriod is the longest wait before a container that fails again and again is started anew (the kubelet's
+	// crashLoopBackOff.maxContainerRestartPeriod); 0 is the kubelet's 5 minutes.
+	MaxRestartPeriod time.Duration
 	// NodeName is the name of this node, for the log.
 	NodeName string
 	// HostIP returns the node's address, empty when it has none; it is asked at each status, so it must be quick. May
@@ -225,6 +228,7 @@ func (m *Manager) employ(ctx context.Context, k manifests.Key, wanted want) {
 		key:      k,
 		runtime:  m.options.Runtime,
 		hooks:    m.options.Hooks,
+		mem:      memory{crashMax: m.options.MaxRestartPeriod},
 		born:     time.Now(),
 		restarts: make(chan struct{}, 1),
 		board:    m.board,

@@ -20,6 +20,7 @@ type memory struct {
 	failed   map[stepKey]failure // steps whose last run failed
 	ran      map[string]int      // container name → 1 + its highest attempt that was seen to have run
 	notes    map[string]*note    // container ID → what is known of the instance
+	crashMax time.Duration       // Options.MaxRestartPeriod
 	// down is when the time for a whole pod to end is over; no entry: nothing ends it.
 	down map[types.UID]time.Time
 	// recalled are the pods of which something is left, the wanted one included.

@@ -237,3 +237,15 @@ func TestAStatusThatComesBackEndsNoBackOff(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLongestBackOffIsConfigured(t *testing.T) {
+	for period, want := range map[time.Duration]int{0: 8, 20 * time.Second: 32, time.Second: 601} {
+		inWorld(t, func(w *world) { w.period = period }, func(w *world) {
+			w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, []string{"exit", "1"}))
+			w.after(10*time.Minute + 500*time.Millisecond)
+			if n := len(w.did(time.Now(), "Start")); n < want-1 || n > want+1 {
+				t.Errorf("with %v it was started %d times in 10 minutes, want about %d", period, n, want)
+			}
+		})
+	}
+}

@@ -42,7 +42,8 @@ func (l *life) nextStart(spec *v1.Container, r role, last *Container) next {
 		return next{needed: true, attempt: last.Attempt, backoff: last.Backoff}
 	}
 	mark := l.mem.mark(last)
-	n := next{needed: true, attempt: max(last.Attempt+1, ran), backoff: crashBase}
+	base, limit := l.mem.crashes()
+	n := next{needed: true, attempt: max(last.Attempt+1, ran), backoff: base}
 	if l.past(last) && !l.triggers(last) || r == initRole && !failed(last) && !l.active(last) {
 		return n // the pod begins anew: as after the first instance
 	}
@@ -63,13 +64,22 @@ func (l *life) nextStart(spec *v1.Container, r role, last *Container) next {
 			since = last.Created
 		}
 	}
-	n.wait = last.Backoff
-	n.backoff = min(max(2*last.Backoff, crashBase), crashLimit)
+	n.wait = min(last.Backoff, limit)
+	n.backoff = min(max(2*last.Backoff, base), limit)
 	n.until = since.Add(n.wait)
 	if seen := l.mem.endSeen(last); !seen.IsZero() && seen.Add(n.wait).Before(n.until) {
 		n.until = seen.Add(n.wait) // the clock was set back after the instance ended
 	}
 	return n
+}
+
+// crashes is the shortest and the longest CrashLoopBackOff.
+func (m *memory) crashes() (base, limit time.Duration) {
+	limit = crashLimit
+	if m.crashMax > 0 {
+		limit = m.crashMax
+	}
+	return min(crashBase, limit), limit
 }
 
 // restarts says whether an ended instance is followed by another one, as the kubelet decides it.

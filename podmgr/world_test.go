@@ -71,6 +71,7 @@ type world struct {
 	rt      *fake.Runtime
 	dir     *source
 	sources []podmgr.Source
+	period  time.Duration // Options.MaxRestartPeriod
 	hooks   podmgr.Hooks
 	m       *podmgr.Manager
 	kill    context.CancelFunc
@@ -100,7 +101,7 @@ func (w *world) boot() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.m = podmgr.New(podmgr.Options{
 		Runtime: w.rt, Sources: w.sources, NodeName: "node", HostIP: func() string { return "192.0.2.1" },
-		Hooks: w.hooks, Log: zerolog.Nop(),
+		Hooks: w.hooks, MaxRestartPeriod: w.period, Log: zerolog.Nop(),
 	})
 	w.kill, w.dead = cancel, make(chan struct{})
 	go func() {

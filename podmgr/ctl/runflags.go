@@ -47,6 +47,7 @@ func RunFlags() []Flag {
 		text("hostname-override", "", "`NAME` of this node (default: the host name)"),
 		list("allowed-unsafe-sysctls", "`SYSCTL`s, or patterns ending in *, that pods may set beside the safe ones"),
 		{"pod-max-pids", "", int64(1024), "most processes of one pod; 0: no limit"},
+		{"max-container-restart-period", "", 5 * time.Minute, "the longest wait before a container that fails again and again is started anew (CrashLoopBackOff)"},
 		{"mass-removal-grace", "", 30 * time.Second, "how long the removal of most manifests at once waits"},
 		{"container-log-max-size", "", int64(10 << 20), "`BYTES` at which a container's log file is rotated"},
 		{"container-log-max-files", "", int64(5), "log files kept for a container"},
