@@ -293,7 +293,7 @@ func run(c *cli.Context) error {
 	}
 	g.Go(func() error { return manager.Run(ctx) })
 	g.Go(func() error { return measure.Run(ctx) })
-	g.Go(func() error { return health.Quiet(ctx, manager.Board().Changed, 10*time.Second, debug.FreeOSMemory) })
+	g.Go(func() error { return health.Quiet(ctx, manager.Board().Changed, 10*time.Second, health.Release) })
 	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), manager, log) })
 	g.Go(func() error { return notify(ctx, manager, engine, member != nil) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -93,6 +93,9 @@ func (c Config) HostIP(fallback func() string) func() string {
 	return fallback
 }
 
+// errNone says that client-go is not in this binary.
+var errNone = errors.New("this agent was built without API-server mode (tag nokube): --kubeconfig and --bootstrap-kubeconfig do nothing here")
+
 // Read takes the configuration from the flags.
 func Read(v Values) (Config, error) {
 	c := Config{
@@ -138,6 +141,9 @@ func Read(v Values) (Config, error) {
 	}
 	if !c.Enabled() {
 		return c, errors.Join(append(errs, needsServer(c)...)...)
+	}
+	if !built {
+		errs = append(errs, errNone)
 	}
 	if c.Credentials.Kubeconfig == "" {
 		c.Credentials.Kubeconfig = filepath.Join(c.Credentials.CertDir, "kubeconfig")

@@ -18,6 +18,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// built says whether there is API-server mode in this binary.
+const built = true
+
 // Node is the agent as a node of a cluster: a source of pods, and what tells the API server of them and of itself.
 type Node struct {
 	cfg     Config
