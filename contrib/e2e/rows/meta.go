@@ -31,11 +31,17 @@ func metaRows() []Row {
 		},
 		{
 			Name: "what only a cluster needs is let be", Fields: append(each("metadata.", "generateName", "ownerReferences"), each("spec.", "nodeName", "tolerations", "priority",
-				"priorityClassName", "preemptionPolicy", "schedulerName", "enableServiceLinks", "automountServiceAccountToken", "serviceAccountName", "serviceAccount")...),
+				"priorityClassName", "preemptionPolicy", "schedulerName", "enableServiceLinks", "automountServiceAccountToken", "serviceAccountName", "serviceAccount", "nodeSelector", "affinity", "topologySpreadConstraints")...),
 			Meta: "{generateName: what-, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: u, controller: true}]}",
 			Pod: `{nodeName: e2e, tolerations: [{operator: Exists}], priority: 7, priorityClassName: seven, preemptionPolicy: Never, schedulerName: other,
-				enableServiceLinks: true, automountServiceAccountToken: false, serviceAccountName: default, serviceAccount: default}`,
+				enableServiceLinks: true, automountServiceAccountToken: false, serviceAccountName: robot, serviceAccount: robot,
+				nodeSelector: {disk: ssd}, affinity: {nodeAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}`,
 			Script: "ls /var/run/secrets 2>/dev/null; env | grep -c _SERVICE_", Says: "0",
+			Look: func(x *X) { // and nothing of it in silence
+				x.Contains("the pod's events", x.agent("", "describe", "pod", x.Name), "metadata.ownerReferences: without effect", "spec.tolerations: without effect",
+					"spec.priority: without effect", "spec.priorityClassName: ", "spec.preemptionPolicy: ", "spec.schedulerName: ", "spec.serviceAccountName: ",
+					"spec.nodeSelector: ", "spec.affinity: ", "spec.topologySpreadConstraints: ")
+			},
 		},
 	}
 }
