@@ -90,7 +90,7 @@ func anonymous(t *testing.T, n *node.Node) int {
 
 // TestAbuse: what strangers and careless programs do to the API disturbs neither pods nor those who look after them.
 func TestAbuse(t *testing.T) {
-	n := node.New(t, node.Options{Engine: node.Embedded, Bin: built.bin, Archives: []string{built.busybox}})
+	n := node.New(t, node.Options{Engine: node.Embedded, Bin: built.bin, Args: []string{"--mass-removal-grace", "0"}, Archives: []string{built.busybox}})
 	d := openDoor(t, n)
 	n.Start()
 	d.wait()

@@ -17,12 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 
 	"edgepod.dev/agent/contrib/e2e/node"
 )
@@ -192,18 +192,21 @@ func (d *door) forward(t *testing.T, transport string, port int) (local uint16) 
 		if rerr != nil {
 			t.Fatal(rerr)
 		}
-		dialer = spdy.NewDialer(up, &http.Client{Transport: rt}, "POST", u)
-	} else if dialer, err = portforward.NewSPDYOverWebsocketDialer(u, d.config()); err != nil {
+		dialer = spdy.NewDialerForStreaming(up, &http.Client{Transport: rt}, "POST", u)
+	} else if dialer, err = portforward.NewSPDYOverWebsocketDialerForStreaming(u, d.config()); err != nil {
 		t.Fatal(err)
 	}
 	stop, ready := make(chan struct{}), make(chan struct{})
-	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stop, ready, io.Discard, io.Discard)
+	f, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stop, ready, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- f.ForwardPorts() }()
-	t.Cleanup(func() { close(stop); <-done })
+	t.Cleanup(func() {
+		close(stop)
+		_ = <-done // it was told to end
+	})
 	select {
 	case <-ready:
 	case err := <-done:
@@ -304,7 +307,7 @@ func attachToCat(t *testing.T, d *door) {
 	}
 	cancel()
 	_ = screen.Close()
-	<-done
+	_ = <-done // it was told to end
 	if out := d.n.MustAgent("logs", "cat"); out != "ready\none\ntwo\nthe input has ended\n" {
 		t.Errorf("the log has %q", out)
 	}

@@ -128,10 +128,10 @@ func (s *source) once(fd uintptr) (int, error) {
 	head := copy(array[:], s.rest)
 	for {
 		n, err := s.read(int(fd), array[head:])
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if err == unix.EAGAIN {
+		if errors.Is(err, unix.EAGAIN) {
 			s.journal.quiet()
 		}
 		if n > 0 {

@@ -41,8 +41,11 @@ func copier(dir string) {
 	for i, stream := range []string{Stdout, Stderr} {
 		go func() { done <- w.Copy(context.Background(), stream, reads[i]) }()
 	}
-	<-done
-	<-done
+	for range 2 {
+		if err := <-done; err != nil {
+			panic(err)
+		}
+	}
 	_ = w.Close()
 }
 

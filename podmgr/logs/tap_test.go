@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,7 +75,7 @@ func TestALiveViewShowsUnfinishedLinesAndEndsWithTheStream(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := other.Copy(ctx, &bytes.Buffer{}); err != context.Canceled {
+	if err := other.Copy(ctx, &bytes.Buffer{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a view whose context ended returned %v", err)
 	}
 }
