@@ -62,6 +62,8 @@ func podFields() []Field {
 		{Path: "spec.hostPID", Since: first},
 		{Path: "spec.hostIPC", Since: first},
 		{Path: "spec.shareProcessNamespace", Since: first},
+		{Path: "spec.hostUsers", Since: next, Note: "false where kernel, OCI runtime and containerd can map IDs; the pod waits with the reason where they cannot"},
+		{Path: "spec.runtimeClassName", Since: next, Note: "the names given with --runtime-class; the pod waits when it is another"},
 		{Path: "spec.hostname", Since: first},
 		{Path: "spec.subdomain", Since: next, Note: "in /etc/hosts; nothing answers for it in DNS without a cluster"},
 		{Path: "spec.setHostnameAsFQDN", Since: next},
@@ -166,6 +168,7 @@ func containerSecurityFields(c string) []Field {
 		{Path: c + "runAsNonRoot", Since: first},
 		{Path: c + "readOnlyRootFilesystem", Since: first},
 		{Path: c + "allowPrivilegeEscalation", Since: first},
+		{Path: c + "procMount", Since: next, Note: "Unmasked with hostUsers: false only"},
 	}, profileFields(c)...)
 }
 

@@ -21,6 +21,8 @@ type securityCase struct {
 	not    []string
 	// waits and fails are set for a pod that must not run: its container's reason, or the pod's, and a part of the message.
 	waits, fails, message string
+	// blocked is set for a pod that gets no sandbox: a part of the message.
+	blocked string
 }
 
 // group of the status file of the kernel.
@@ -187,6 +189,50 @@ func nsLink(kind string) string {
 	return s
 }
 
+// usersScript says how the container's IDs are mapped, who owns what it sees, and whether it can change what it owns.
+const usersScript = "set -x; cat /proc/self/uid_map; id -u; stat -c '%U:%G %n' /bin/busybox /secret/key /data /etc/hosts; cat /secret/key; " +
+	"touch /data/mine /mine && chown 1000:1000 /data/mine && stat -c 'own %u:%g' /data/mine; mount -t tmpfs x /tmp && echo mounted; " +
+	"cat /proc/sys/kernel/shm_rmid_forced; wget -qO- -T1 http://127.0.0.1:1 2>&1 | tail -1; readlink /proc/self/ns/user; grep -c /proc/kcore /proc/mounts"
+
+func usersCases(supported bool) []securityCase {
+	own := func(s *v1.PodSpec) {
+		s.HostUsers = new(false)
+		sysctls("kernel.shm_rmid_forced", "1", "net.ipv4.ip_local_port_range", "20000 20100")(s)
+		s.Volumes = []v1.Volume{
+			{Name: "data", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}},
+			{Name: "secret", VolumeSource: v1.VolumeSource{Secret: &v1.SecretVolumeSource{SecretName: "for-users", DefaultMode: new(int32(0o400))}}},
+		}
+		s.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "data", MountPath: "/data"}, {Name: "secret", MountPath: "/secret"}}
+		appSecurity(s).Capabilities = &v1.Capabilities{Add: []v1.Capability{"SYS_ADMIN"}}
+	}
+	unmasked := func(s *v1.PodSpec) {
+		s.HostUsers = new(false)
+		appSecurity(s).ProcMount = new(v1.UnmaskedProcMount)
+	}
+	if !supported {
+		return []securityCase{{name: "users", change: own, blocked: "can not set `hostUsers: false`: containerd's snapshotter overlayfs cannot map IDs"}}
+	}
+	return []securityCase{
+		{
+			name: "users", script: usersScript, change: own, not: []string{nsLink("user")},
+			want: []string{" 0      65536      65536\n", "\n0\n", "root:root /bin/busybox", "root:root /secret/key", "root:root /data", "hidden", "own 1000:1000", "mounted", "\n1\n"},
+		},
+		{
+			name: "users-too-high", change: func(s *v1.PodSpec) { s.HostUsers = new(false); appSecurity(s).RunAsUser = new(int64(70000)) },
+			waits: "CreateContainerConfigError", message: "ID 70000 is not among the 65536",
+		},
+		{name: "proc-unmasked", script: "grep -c ' /proc/' /proc/mounts; echo x > /proc/sysrq-trigger || echo kept", change: unmasked, want: []string{"0\n", "kept"}},
+	}
+}
+
+func classCases() []securityCase {
+	class := func(name string) func(*v1.PodSpec) { return func(s *v1.PodSpec) { s.RuntimeClassName = &name } }
+	return []securityCase{
+		{name: "class", script: "echo ran", change: class("noting"), want: []string{"ran"}},
+		{name: "class-unknown", change: class("unheard-of"), blocked: "runtimeclass.node.k8s.io \"unheard-of\" not found"},
+	}
+}
+
 // mountCases look at mounts of shared, a directory that is a shared mount with another one below it.
 func mountCases(shared string) []securityCase {
 	mounted := func(change func(*v1.VolumeMount)) func(*v1.PodSpec) {
@@ -235,14 +281,24 @@ func TestSecurityFieldsReachTheKernel(t *testing.T) {
 		writeSeccompProfiles(t, filepath.Join(n.Root(), "seccomp"))
 		dropBusybox(t, n, groupsImage, userFiles(), "")
 		dropBusybox(t, n, namedUserImage, userFiles(), "alice")
+		// Who is root in a user namespace is nobody here: the way to the containers' root filesystems has to be open.
+		if err := os.Chmod(n.Dir, 0o711); err != nil {
+			t.Fatal(err)
+		}
+		n.Args = append(n.Args, "--runtime-class", "noting=io.containerd.runc.v2:"+notingRuntime(t, n.Dir))
+		n.Write("secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: for-users}\nstringData: {key: hidden}\n")
 		n.Start()
 		var cases []securityCase
 		for _, list := range [][]securityCase{
-			capabilityCases(), userCases(), profileCases(), sysctlCases(), namespaceCases(), mountCases(shared),
+			capabilityCases(), userCases(), profileCases(), sysctlCases(), namespaceCases(), mountCases(shared), usersCases(n.Engine == node.Embedded),
+			classCases(),
 		} {
 			cases = append(cases, list...)
 		}
 		runSecurityCases(t, n, cases)
+		if b, err := os.ReadFile(filepath.Join(n.Dir, "noted")); err != nil || !strings.Contains(string(b), "create") {
+			t.Errorf("the runtime of the class was not asked to create a container: %q, %v", b, err)
+		}
 		if !fileExists(filepath.Join(shared, "from-inside", "seen")) {
 			t.Error("a mount made in a container with Bidirectional propagation did not reach the node")
 		}
@@ -264,6 +320,17 @@ func runSecurityCases(t *testing.T, n *node.Node, cases []securityCase) {
 		t.Run(c.name, func(t *testing.T) {
 			n.Use(t)
 			switch {
+			case c.blocked != "":
+				n.Eventually("no sandbox: "+c.blocked, func() string {
+					p := n.Pod(c.name)
+					if p == nil || len(p.Status.ContainerStatuses) == 0 || p.Status.ContainerStatuses[0].State.Waiting == nil {
+						return node.Describe(p)
+					}
+					if m := p.Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(m, c.blocked) {
+						return m
+					}
+					return ""
+				})
 			case c.fails == "any":
 				n.Wait(c.name, "failed", func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodFailed })
 			case c.fails != "":
@@ -294,6 +361,17 @@ func runSecurityCases(t *testing.T, n *node.Node, cases []securityCase) {
 			}
 		})
 	}
+}
+
+// notingRuntime is runc behind a script that notes what it is asked.
+func notingRuntime(t *testing.T, dir string) string {
+	t.Helper()
+	script := filepath.Join(dir, "noting-runc")
+	text := "#!/bin/sh\necho \"$@\" >> " + filepath.Join(dir, "noted") + "\nexec runc \"$@\"\n"
+	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return script
 }
 
 // sharedMount makes a directory that is a shared mount, with a tmpfs below it.

@@ -67,6 +67,8 @@ type Config struct {
 	PodPidsLimit   int64 // most processes of one pod; 0: no limit
 	// UnsafeSysctls are sysctls, or patterns ending in *, that pods may set beside the safe ones.
 	UnsafeSysctls []string
+	// RuntimeClasses are NAME=RUNTIME[:BINARY]: what spec.runtimeClassName may name.
+	RuntimeClasses []string
 
 	LogMaxSize  int64 // bytes of one log file
 	LogMaxFiles int
@@ -83,6 +85,7 @@ type Runtime struct {
 	boot        string // boot ID of this boot
 	limits      hostLimits
 	features    func() runtimeFeatures // of the OCI runtime, asked once and only when needed
+	handlers    map[string]handler     // by RuntimeClass
 	cgroups     cgroups
 	network     *network
 	images      *images
@@ -143,8 +146,12 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err := cleanStaleState(cfg.State, boot); err != nil {
 		return nil, err
 	}
+	handlers, err := parseHandlers(cfg.RuntimeClasses)
+	if err != nil {
+		return nil, err
+	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), stop: stop, exits: newExits(), notes: newNotes(), ports: newPortBook(), nudges: make(chan manifests.Key, 64)}
+	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), handlers: handlers, stop: stop, exits: newExits(), notes: newNotes(), ports: newPortBook(), nudges: make(chan manifests.Key, 64)}
 	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
 	r.features = sync.OnceValue(func() runtimeFeatures { return readRuntimeFeatures(cfg.OCIRuntime) })
 	r.slots = make(chan struct{}, max(4, 2*runtime.NumCPU()))

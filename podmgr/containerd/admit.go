@@ -1,8 +1,10 @@
 package containerd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -25,7 +27,20 @@ func (r *Runtime) Admit(p *v1.Pod) (reason, message string) {
 	return "", ""
 }
 
-func (r *Runtime) reject(p *v1.Pod) error {
+// reject is Admit, and what the kubelet finds out when it makes the sandbox.
+func (r *Runtime) reject(ctx context.Context, p *v1.Pod) error {
+	h, err := r.handler(p)
+	if err == nil && ownUsers(p) {
+		switch lacks := r.lacksUserNamespaces(r.ns(ctx)); {
+		case h.runtime != runcRuntime:
+			err = fmt.Errorf("can not set `hostUsers: false`: runtime %s is not known to support user namespaces", h.runtime)
+		case lacks != "":
+			err = fmt.Errorf("can not set `hostUsers: false`: %s", lacks)
+		}
+	}
+	if err != nil {
+		return &podmgr.ReasonError{Reason: "FailedCreatePodSandBox", Err: err}
+	}
 	if reason, message := r.Admit(p); reason != "" {
 		return &podmgr.ReasonError{Reason: reason, Err: errors.New(message), Rejected: true}
 	}
@@ -61,6 +76,9 @@ func needsAppArmor(p *v1.Pod) bool {
 // runtimeFeatures is what an OCI runtime tells of itself (runc features, 1.1 and later); zero when it does not.
 type runtimeFeatures struct {
 	MountOptions []string `json:"mountOptions"`
+	Linux        struct {
+		Namespaces []string `json:"namespaces"`
+	} `json:"linux"`
 }
 
 func readRuntimeFeatures(binary string) (f runtimeFeatures) {

@@ -25,6 +25,8 @@ type wantedNamespaces struct {
 	net, ipc, uts bool
 	hostname      string
 	sysctls       []v1.Sysctl // set in the namespaces when they are made
+	user          bool        // and a user namespace, with these IDs
+	ids           idRange
 }
 
 func (w wantedNamespaces) files() []string {
@@ -37,6 +39,9 @@ func (w wantedNamespaces) files() []string {
 	}
 	if w.uts {
 		f = append(f, utsFile)
+	}
+	if w.user {
+		f = append(f, userFile)
 	}
 	return f
 }
@@ -57,8 +62,9 @@ func isNamespace(path string) bool {
 }
 
 // pin makes the wanted namespaces and mounts them in dir. The loopback interface is up, the host name set, and ports
-// below 1024 and ICMP echo are open to every user, as containerd's CRI sets them.
-func (w wantedNamespaces) pin(dir string) error {
+// below 1024 and ICMP echo are open to every user, as containerd's CRI sets them. program is what runs in a new user
+// namespace until it is mounted.
+func (w wantedNamespaces) pin(dir, program string) error {
 	if w.pinned(dir) {
 		return nil
 	}
@@ -66,6 +72,10 @@ func (w wantedNamespaces) pin(dir string) error {
 	go func() {
 		// The thread is changed for good: it is never unlocked, so Go ends it with the goroutine.
 		runtime.LockOSThread()
+		if w.user {
+			done <- w.pinOwned(dir, program)
+			return
+		}
 		done <- w.pinThread(dir)
 	}()
 	return <-done
@@ -88,6 +98,14 @@ func (w wantedNamespaces) pinThread(dir string) error {
 	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("creating the pod's namespaces: %w", err)
 	}
+	if err := w.furnish(); err != nil {
+		return err
+	}
+	return w.mountAll(dir, fmt.Sprintf("/proc/self/task/%d/ns", unix.Gettid()))
+}
+
+// furnish sets up the namespaces, which are the calling thread's.
+func (w wantedNamespaces) furnish() error {
 	if w.uts {
 		if err := unix.Sethostname([]byte(w.hostname)); err != nil {
 			return fmt.Errorf("setting the pod's host name %q: %w", w.hostname, err)
@@ -98,10 +116,11 @@ func (w wantedNamespaces) pinThread(dir string) error {
 			return err
 		}
 	}
-	if err := setSysctls(w.sysctls); err != nil {
-		return err
-	}
-	tid := unix.Gettid()
+	return setSysctls(w.sysctls)
+}
+
+// mountAll mounts the namespaces of a process or thread, at /proc/…/ns, in dir.
+func (w wantedNamespaces) mountAll(dir, at string) error {
 	for _, f := range w.files() {
 		target := filepath.Join(dir, f)
 		if err := unpin(target); err != nil {
@@ -110,8 +129,7 @@ func (w wantedNamespaces) pinThread(dir string) error {
 		if err := os.WriteFile(target, nil, 0o444); err != nil {
 			return fmt.Errorf("pinning a namespace: %w", err)
 		}
-		source := fmt.Sprintf("/proc/self/task/%d/ns/%s", tid, f)
-		if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		if err := unix.Mount(filepath.Join(at, f), target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("pinning the %s namespace at %s: %w", f, target, err)
 		}
 	}

@@ -195,7 +195,7 @@ func (r *Runtime) recordPause(ctx context.Context, p *manifests.Pod, own wantedN
 		return err
 	}
 	rec := record{
-		Boot: r.boot, Life: life, OwnNet: own.net, OwnIPC: own.ipc, OwnUTS: own.uts,
+		Boot: r.boot, Life: life, OwnNet: own.net, OwnIPC: own.ipc, OwnUTS: own.uts, OwnUser: own.user,
 		Created: begun,
 	}
 	if old, err := r.client.ContainerService().Get(ctx, id); err == nil {
@@ -212,7 +212,11 @@ func (r *Runtime) recordPause(ctx context.Context, p *manifests.Pod, own wantedN
 	if !r.engine.embedded() {
 		return nil
 	}
-	sb := sandbox.Sandbox{ID: id, Runtime: sandbox.RuntimeOpts{Name: r.engine.runtime}, Labels: podLabels(p, kindSandbox)}
+	info, err := r.runtimeInfo(p.Object, own.ids)
+	if err != nil {
+		return err
+	}
+	sb := sandbox.Sandbox{ID: id, Runtime: sandbox.RuntimeOpts{Name: info.Name}, Labels: podLabels(p, kindSandbox)}
 	if _, err := r.client.SandboxStore().Create(ctx, sb); err != nil && !errdefs.IsAlreadyExists(err) {
 		return fmt.Errorf("creating sandbox record: %w", err)
 	}
@@ -243,13 +247,13 @@ func (r *Runtime) pauseSpec(ctx context.Context, p *manifests.Pod, own wantedNam
 		if len(args) == 0 {
 			args = []string{"/pause"}
 		}
-		root, fs = "rootfs", rootfs{snapshot: sandboxID(p.UID()), parent: img.chainID}
+		root, fs = "rootfs", rootfs{snapshot: sandboxID(p.UID()), parent: img.chainID, ids: own.ids}
 	}
 	oom := max(oomGuaranteed-1, r.limits.minOOMScoreAdj)
 	cgroup := r.cgroups.container(r.cgroups.pod(podmgr.QOSClass(p.Object), p.UID()), sandboxID(p.UID()))
 	shares := uint64(minShares)
-	view := sandboxView{dir: r.podState(p.UID()), own: own, unified: r.cgroups.unified}
-	_, userSysctls := podSysctls(p.Object)
+	view := sandboxView{dir: r.podState(p.UID()), own: own, ids: own.ids, unified: r.cgroups.unified}
+	_, inside := podSysctls(p.Object)
 	ns := namespacesOf(p.Object, view)
 	for i := range ns {
 		if ns[i].Type == specs.PIDNamespace {
@@ -270,7 +274,7 @@ func (r *Runtime) pauseSpec(ctx context.Context, p *manifests.Pod, own wantedNam
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: cgroup, Namespaces: ns, MaskedPaths: maskedPaths(), ReadonlyPaths: []string{"/proc/sys"},
-			Sysctl: userSysctls,
+			Sysctl: inside, UIDMappings: own.ids.mappings(), GIDMappings: own.ids.mappings(),
 			Resources: &specs.LinuxResources{
 				CPU:     &specs.LinuxCPU{Shares: &shares},
 				Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}},

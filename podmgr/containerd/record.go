@@ -62,6 +62,7 @@ type record struct {
 	OwnNet  bool      `json:"ownNet,omitempty"`
 	OwnIPC  bool      `json:"ownIPC,omitempty"`
 	OwnUTS  bool      `json:"ownUTS,omitempty"`
+	OwnUser bool      `json:"ownUser,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 
 	// Life names the life of the sandbox that this is, or that the container was made for.
@@ -77,7 +78,7 @@ type record struct {
 }
 
 func (r record) own() wantedNamespaces {
-	return wantedNamespaces{net: r.OwnNet, ipc: r.OwnIPC, uts: r.OwnUTS}
+	return wantedNamespaces{net: r.OwnNet, ipc: r.OwnIPC, uts: r.OwnUTS, user: r.OwnUser}
 }
 
 func (r record) any() (typeurl.Any, error) {

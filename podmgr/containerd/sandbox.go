@@ -28,13 +28,13 @@ const shmSize = 64 << 20
 // namespacesWanted says which namespaces the pod has of its own, instead of the node's.
 func namespacesWanted(p *v1.Pod) wantedNamespaces {
 	sysctls, _ := podSysctls(p)
-	return wantedNamespaces{net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork, sysctls: sysctls}
+	return wantedNamespaces{net: !p.Spec.HostNetwork, ipc: !p.Spec.HostIPC, uts: !p.Spec.HostNetwork, sysctls: sysctls, user: ownUsers(p)}
 }
 
 // EnsureSandbox implements podmgr.Runtime. The network and the pause come up side by side; containers can be made when
 // the pause's shim runs, and started when the network is there too, which is when it returns.
 func (r *Runtime) EnsureSandbox(ctx context.Context, p *manifests.Pod) error {
-	if err := r.reject(p.Object); err != nil {
+	if err := r.reject(ctx, p.Object); err != nil {
 		return err
 	}
 	b, err := r.bringing.begin(p.UID())
@@ -184,7 +184,14 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 	}
 	own := namespacesWanted(p.Object)
 	own.hostname = names.kernel
-	if err := own.pin(dir); err != nil {
+	if own.ids, err = r.takeIDs(p); err != nil {
+		return err
+	}
+	program, err := r.pauseRoot()
+	if err != nil {
+		return err
+	}
+	if err := own.pin(dir, filepath.Join(program, "pause")); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "hosts")); err != nil {
@@ -298,7 +305,7 @@ func (r *Runtime) RemoveSandbox(ctx context.Context, id string) error {
 	if socket != "" && !r.cfg.ShimPerNode {
 		_ = os.Remove(socket) // a shim that an earlier agent started leaves it behind
 	}
-	for _, f := range []string{netFile, ipcFile, utsFile} {
+	for _, f := range []string{netFile, ipcFile, utsFile, userFile} {
 		if err := unpin(filepath.Join(dir, f)); err != nil {
 			return err
 		}

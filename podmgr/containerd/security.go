@@ -28,7 +28,8 @@ func secure(s *specs.Spec, p *v1.Pod, c *v1.Container, sb sandboxView) error {
 	s.Process.NoNewPrivileges = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
 	caps := capabilities(sc.Capabilities)
 	s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
-	if sc.ProcMount == nil || *sc.ProcMount != v1.UnmaskedProcMount {
+	// Validation allows Unmasked with hostUsers false only; so does this.
+	if sc.ProcMount == nil || *sc.ProcMount != v1.UnmaskedProcMount || !ownUsers(p) {
 		s.Linux.MaskedPaths, s.Linux.ReadonlyPaths = maskedPaths(), readonlyPaths()
 	}
 	s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}

@@ -26,6 +26,7 @@ type sandboxView struct {
 	targetPID   uint32 // only of an ephemeral container with a target: it joins that container's PID namespace
 	cgroup      string // the container's cgroupsPath
 	own         wantedNamespaces
+	ids         idRange // of the pod's user namespace
 	oomScore    int
 	huge        []string // sizes of huge pages that cgroups count
 	unified     bool     // cgroup v2
@@ -63,6 +64,8 @@ func containerSpec(p *v1.Pod, c *v1.Container, img *image, who identityOf, sb sa
 			CgroupsPath: sb.cgroup,
 			Resources:   containerResources(p, c, sb.huge),
 			Namespaces:  namespacesOf(p, sb),
+			UIDMappings: sb.ids.mappings(),
+			GIDMappings: sb.ids.mappings(),
 		},
 	}
 	if sb.unified {
@@ -166,6 +169,9 @@ func workingDir(c *v1.Container, img *image) (string, error) {
 
 func namespacesOf(p *v1.Pod, sb sandboxView) []specs.LinuxNamespace {
 	ns := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	if sb.own.user {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.UserNamespace, Path: path.Join(sb.dir, userFile)})
+	}
 	if sb.own.net {
 		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path.Join(sb.dir, netFile)})
 	}

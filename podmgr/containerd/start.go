@@ -140,6 +140,13 @@ func (x *starting) prepare(ctx context.Context) error {
 			who.groups = addGroup(who.groups, uint32(g)) //nolint:gosec // validated to be an ID
 		}
 	}
+	ids, err := r.takeIDs(x.pod)
+	if err == nil {
+		err = ids.check(who)
+	}
+	if err != nil {
+		return err
+	}
 	x.who = who
 	names, err := r.names(p)
 	if err != nil {
@@ -149,6 +156,7 @@ func (x *starting) prepare(ctx context.Context) error {
 	x.view = sandboxView{
 		dir: r.podState(x.pod.UID()), group: r.shimGroup(x.pod.UID()), hostname: names.kernel,
 		own:      namespacesWanted(p),
+		ids:      ids,
 		cgroup:   r.cgroups.container(r.cgroups.pod(q, x.pod.UID()), x.id),
 		oomScore: oomScoreAdj(p, x.c, q, memoryCapacity(), r.limits), huge: r.cgroups.huge,
 		unified: r.cgroups.unified,
@@ -175,7 +183,10 @@ func (x *starting) prepare(ctx context.Context) error {
 	if err := x.resolveVolumes(ctx); err != nil {
 		return err
 	}
-	return x.declaredVolumes(ctx)
+	if err := x.declaredVolumes(ctx); err != nil {
+		return err
+	}
+	return x.mapVolumes(ctx)
 }
 
 // create writes the container's record and files.
@@ -215,6 +226,9 @@ func (x *starting) create(ctx context.Context) error {
 		x.view.termination = x.rec.MessageFile
 	}
 	spec, err := containerSpec(p, x.c, x.img, x.who, x.view)
+	if err == nil && x.view.ids != 0 {
+		err = keepLocked(spec.Mounts)
+	}
 	if err != nil {
 		return err
 	}
@@ -232,7 +246,9 @@ func stopSignalOf(i *image) string {
 	return i.config.StopSignal
 }
 
-func (x *starting) rootfs() rootfs { return rootfs{snapshot: x.id, parent: x.img.chainID} }
+func (x *starting) rootfs() rootfs {
+	return rootfs{snapshot: x.id, parent: x.img.chainID, ids: x.view.ids}
+}
 
 // run makes the process and starts the program in it.
 func (x *starting) run(ctx context.Context) error {

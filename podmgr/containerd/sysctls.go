@@ -63,24 +63,26 @@ func forbiddenSysctl(p *v1.Pod, unsafe []string) string {
 	return ""
 }
 
-// podSysctls are a pod's sysctls by normalised name. Those of the user namespace (user) are set by the runtime from within
-// the pod's, the others when its namespaces are made.
-func podSysctls(p *v1.Pod) (pinned []v1.Sysctl, user map[string]string) {
+// podSysctls are a pod's sysctls by normalised name. Those of the network and host name are set when its namespaces are
+// made. Those of its user namespace, and of the IPC namespace that such a one owns, only root of the user namespace may
+// set: the runtime does when it makes the pause (inside).
+func podSysctls(p *v1.Pod) (pinned []v1.Sysctl, inside map[string]string) {
 	if p.Spec.SecurityContext == nil {
 		return nil, nil
 	}
 	for _, s := range p.Spec.SecurityContext.Sysctls {
 		name := sysctl.NormalizeName(s.Name)
-		if ns, _, _ := sysctl.GetNamespace(name); ns != sysctl.UserNamespace {
+		ns, _, _ := sysctl.GetNamespace(name)
+		if ns != sysctl.UserNamespace && !(ns == sysctl.IPCNamespace && ownUsers(p)) {
 			pinned = append(pinned, v1.Sysctl{Name: name, Value: s.Value})
 			continue
 		}
-		if user == nil {
-			user = map[string]string{}
+		if inside == nil {
+			inside = map[string]string{}
 		}
-		user[name] = s.Value
+		inside[name] = s.Value
 	}
-	return pinned, user
+	return pinned, inside
 }
 
 // sysctlPath is the file of a normalised name, in which a slash stands for a dot of an interface's name. Validation allows

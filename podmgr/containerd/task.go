@@ -11,10 +11,10 @@ import (
 	"edgepod.dev/agent/manifests"
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
-	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
@@ -28,6 +28,7 @@ import (
 type rootfs struct {
 	snapshot string
 	parent   string
+	ids      idRange // mapped in it
 }
 
 // taskState is what the engine says of a task; the zero value: there is none.
@@ -84,16 +85,16 @@ func (r *Runtime) createContainer(ctx context.Context, p *manifests.Pod, id, nam
 			sandbox = sandboxID(p.UID())
 		}
 	}
+	for key, value := range r.handlerAnnotations(p.Object, kind, name) {
+		spec.Annotations[key] = value
+	}
 	anySpec, err := typeurl.MarshalAny(spec)
 	if err != nil {
 		return fmt.Errorf("encoding the OCI spec: %w", err)
 	}
-	anyOptions, err := typeurl.MarshalAny(&options.Options{
-		BinaryName: r.cfg.OCIRuntime, SystemdCgroup: r.cgroups.systemd,
-		Root: filepath.Join(r.cfg.State, "runc"), // not shared with another agent, and gone after a reboot
-	})
+	info, err := r.runtimeInfo(p.Object, fs.ids)
 	if err != nil {
-		return fmt.Errorf("encoding runtime options: %w", err)
+		return err
 	}
 	anyRecord, err := rec.any()
 	if err != nil {
@@ -101,7 +102,7 @@ func (r *Runtime) createContainer(ctx context.Context, p *manifests.Pod, id, nam
 	}
 	c := containers.Container{
 		ID: id, Labels: labels, Image: rec.Image, Spec: anySpec, SandboxID: sandbox,
-		Runtime:    containers.RuntimeInfo{Name: r.engine.runtime, Options: anyOptions},
+		Runtime:    info,
 		Extensions: map[string]typeurl.Any{extension: anyRecord},
 	}
 	if fs.snapshot != "" {
@@ -121,7 +122,11 @@ func (r *Runtime) mounts(ctx context.Context, fs rootfs) ([]mount.Mount, error) 
 		return nil, nil
 	}
 	sn := r.client.SnapshotService(r.snapshotter)
-	m, err := sn.Prepare(ctx, fs.snapshot, fs.parent)
+	var opts []snapshots.Opt
+	if fs.ids != 0 {
+		opts = append(opts, snapshots.WithLabels(fs.ids.labels()))
+	}
+	m, err := sn.Prepare(ctx, fs.snapshot, fs.parent, opts...)
 	if errdefs.IsAlreadyExists(err) {
 		m, err = sn.Mounts(ctx, fs.snapshot)
 	}

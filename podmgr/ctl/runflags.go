@@ -45,6 +45,7 @@ func RunFlags() []Flag {
 		text("pod-cidr", "10.87.0.0/16", "pod addresses in the agent's own CNI configuration"),
 		list("registry-config", "`DIR` with hosts of registries in containerd's certs.d layout, and config.json with credentials", "/etc/agent/certs.d", "/etc/containerd/certs.d"),
 		text("hostname-override", "", "`NAME` of this node (default: the host name)"),
+		list("runtime-class", "`NAME=RUNTIME[:BINARY]`: what runs pods of that runtimeClassName, such as kata=io.containerd.kata.v2 or crun=io.containerd.runc.v2:/usr/bin/crun"),
 		list("allowed-unsafe-sysctls", "`SYSCTL`s, or patterns ending in *, that pods may set beside the safe ones"),
 		{"pod-max-pids", "", int64(1024), "most processes of one pod; 0: no limit"},
 		{"max-container-restart-period", "", 5 * time.Minute, "the longest wait before a container that fails again and again is started anew (CrashLoopBackOff)"},

@@ -80,6 +80,9 @@ func (c *classes) problem(ctx context.Context, name string) string {
 		return fmt.Sprintf("RuntimeClass %q not found", name)
 	case err != nil:
 		return err.Error()
+	case x.Handler != "" && x.Handler != "runc" && x.Handler != name:
+		// The node's runtimes go by the name of their class, which is all that a pod has of it.
+		return fmt.Sprintf("no runtime for %q is configured: the class must be called as its handler on this node", x.Handler)
 	case x.Handler == "" || c.handlers != nil && slices.Contains(c.handlers(), x.Handler):
 		return ""
 	}
