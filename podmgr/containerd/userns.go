@@ -252,7 +252,7 @@ func keepLocked(mounts []specs.Mount) error {
 			flag int64
 			name string
 		}{{unix.ST_NOSUID, "nosuid"}, {unix.ST_NODEV, "nodev"}, {unix.ST_NOEXEC, "noexec"}, {unix.ST_NOATIME, "noatime"}, {unix.ST_RDONLY, "ro"}} {
-			if int64(st.Flags)&o.flag != 0 && !slices.Contains(m.Options, o.name) {
+			if int64(st.Flags)&o.flag != 0 && !slices.Contains(m.Options, o.name) { //nolint:unconvert // another type on 32 bits
 				m.Options = append(m.Options, o.name)
 			}
 		}
