@@ -15,6 +15,10 @@ import (
 // seen first; then Entry.Gone says that nothing of it is left, until the source drops it. A pod whose Object.Status has
 // the phase Succeeded or Failed has come to its end: what runs of it is stopped, nothing of it starts, and its status says
 // that phase with its reason and message (with DeletionGracePeriodSeconds it has no longer than that, as for an eviction).
+//
+// Under one UID a pod of an API server may change: its ephemeral containers, its images, its resources. The resources in
+// Object.Spec are those that the source has admitted: as long as it defers a resize it keeps the former ones there and
+// says so by the condition PodResizePending in Object.Status, which the board's status repeats.
 type Source interface {
 	// Name is the source's name in logs and statuses, such as "dir:/etc/agent/manifests".
 	Name() string
