@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -127,8 +129,14 @@ func TestRebootBringsEveryPodBack(t *testing.T) {
 	aloneOnEngines(t, func(t *testing.T, n *node.Node) {
 		n.Start()
 		names := apply(n, "p", 8)
-		done := node.Pod("done", "exit 0")
+		out := filepath.Join(n.Dir, "out")
+		if err := os.Mkdir(out, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		done := node.Pod("done", "echo run >>/out/runs; exit 0")
 		done.Spec.RestartPolicy = v1.RestartPolicyOnFailure
+		done.Spec.Volumes = []v1.Volume{{Name: "out", VolumeSource: v1.VolumeSource{HostPath: &v1.HostPathVolumeSource{Path: out}}}}
+		done.Spec.Containers[0].VolumeMounts = []v1.VolumeMount{{Name: "out", MountPath: "/out"}}
 		bad := node.Pod("bad-edit", node.Sleep)
 		n.Apply(done, bad)
 		n.Wait("done", "succeeded", func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodSucceeded })
@@ -162,6 +170,9 @@ func TestRebootBringsEveryPodBack(t *testing.T) {
 		t.Logf("all pods were back %v after the agent's start", time.Since(began).Round(10*time.Millisecond))
 		if p := n.Pod("done"); p == nil || p.Status.Phase != v1.PodSucceeded {
 			t.Errorf("the pod that had succeeded is now %s", node.Describe(p))
+		}
+		if b, err := os.ReadFile(filepath.Join(out, "runs")); err != nil || string(b) != "run\n" {
+			t.Errorf("the pod that had succeeded ran %q (%v), want once", b, err)
 		}
 		n.Delete(append(names, "done", "bad-edit")...)
 		n.WaitClean()

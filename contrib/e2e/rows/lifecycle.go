@@ -41,6 +41,40 @@ func lifecycleRows() []Row {
 			Look: func(x *X) { x.Eventually("the second run", func() string { return differ(x.Count("runs"), 2) }) },
 		},
 		{
+			Name: "an exit code decides by the container's rules", Fields: each(Both, "restartPolicyRules"),
+			Pod: "restartPolicy: Never", Container: "{restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]}",
+			Script: once("42"), Look: func(x *X) { x.Eventually("the second run", func() string { return differ(x.Count("runs"), 2) }) },
+		},
+		{
+			Name: "no rule for an exit code leaves it to the policy", Fields: each("spec.containers[*].", "restartPolicyRules"),
+			Pod: "restartPolicy: Never", Container: "{restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]}",
+			Script: "echo run >>/out/runs; exit 41", Until: ended, Look: runs(1),
+		},
+		{
+			Name: "a readiness gate that nobody opens keeps the pod unready", Fields: each("spec.", "readinessGates"),
+			Pod: "readinessGates: [{conditionType: example.com/open}]", Script: "echo runs", Says: "runs",
+			Look: func(x *X) {
+				for _, c := range x.Pod().Status.Conditions {
+					want := v1.ConditionTrue
+					if c.Type == v1.PodReady {
+						want = v1.ConditionFalse
+					}
+					x.Want("the condition "+string(c.Type), c.Status, want)
+				}
+			},
+		},
+		{
+			Name: "a preStop hook that takes too long is over with the grace period", Fields: each(Both, "lifecycle.preStop"),
+			Pod: "terminationGracePeriodSeconds: 3", Container: `lifecycle: {preStop: {exec: {command: [sh, -c, "while :; do echo tick >>/out/ticks; usleep 100000; done"]}}}`,
+			Script: "trap 'echo term >>/out/order; exit 0' TERM",
+			After: func(x *X) {
+				x.Want("what the container was told in the end", x.Read("order"), "term")
+				if n := x.Count("ticks"); n < 10 || n > 60 {
+					x.Errorf("the hook ran for %d ticks of 0.1 s and more, want about 3 s", n)
+				}
+			},
+		},
+		{
 			Name: "the grace period is waited for and then over", Fields: each("spec.", "terminationGracePeriodSeconds"),
 			Pod: "terminationGracePeriodSeconds: 4", Script: "trap 'while :; do echo tick >>/out/ticks; usleep 100000; done' TERM",
 			After: func(x *X) {
