@@ -223,6 +223,12 @@ func TestExecSaysWhyNot(t *testing.T) {
 		t.Errorf("another site's page: %v %v", resp, err)
 	}
 	_ = resp.Body.Close()
+	req.Header.Set("X-Forwarded-For", "192.0.2.1")
+	resp, err = http.DefaultClient.Do(req)
+	if err != nil || resp.StatusCode != http.StatusBadRequest { // it lacks the upgrade
+		t.Errorf("the same through a proxy: %v %v", resp, err)
+	}
+	_ = resp.Body.Close()
 }
 
 func TestRunAnswersWithTheOutput(t *testing.T) {
