@@ -102,11 +102,10 @@ func TestAGroupMayReadTheFiles(t *testing.T) {
 
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	for spec, want := range map[string]string{
-		"{name: v, configMap: {name: gone}}":                             `volume "v": configmap "gone" not found`,
-		"{name: v, secret: {secretName: gone}}":                          `volume "v": secret "gone" not found`,
-		"{name: v, secret: {secretName: s, items: [{key: k, path: x}]}}": `volume "v": references non-existent secret key: k`,
-		"{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}": `volume "v": serviceAccountToken is not supported: there are no service account tokens without an API server` +
-			"; remove the kube-api-access volume and its mounts",
+		"{name: v, configMap: {name: gone}}":                                  `volume "v": configmap "gone" not found`,
+		"{name: v, secret: {secretName: gone}}":                               `volume "v": secret "gone" not found`,
+		"{name: v, secret: {secretName: s, items: [{key: k, path: x}]}}":      `volume "v": references non-existent secret key: k`,
+		"{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}": `volume "v": serviceAccountToken is not supported: there are no service account tokens without an API server`,
 	} {
 		if _, err := setOf(t, place(t), "volumes: ["+spec+"]", object1).Ensure(t.Context()); err == nil || err.Error() != want {
 			t.Errorf("%s: error %v, want %s", spec, err, want)

@@ -119,7 +119,7 @@ func openSubPath(root, path string, mayMake bool) (*os.File, error) {
 		if h != nil {
 			_ = h.Close()
 		}
-		if h, err = makeSubPath(r, path[:i], st.Mode&(0o777|unix.S_ISGID)); err != nil {
+		if h, err = makeSubPath(r, path[:i], st.Mode&(0o777|unix.S_ISGID|unix.S_ISVTX)); err != nil {
 			return nil, hideHost(err)
 		}
 	}

@@ -107,11 +107,13 @@ func TestASubPathIsBoundToTheInodeThatWasFound(t *testing.T) {
 }
 
 func TestDirectoriesMadeForAGroupBelongToIt(t *testing.T) {
-	s := setOf(t, place(t), "securityContext: {fsGroup: 4711}\nvolumes: [{name: v, emptyDir: {}}]", "")
-	got, err := s.SubPath(ensure(t, s), container(v1.VolumeMount{Name: "v", SubPath: "x/y"}), 0, nil)
-	must(t, err)
-	if got := look(t, got); got != "2777 0:4711 dir" {
-		t.Errorf("it is %s", got)
+	for source, want := range map[string]string{"{}": "2777 0:4711 dir", "{medium: Memory}": "3777 0:4711 dir"} { // a tmpfs is sticky
+		s := setOf(t, place(t), "securityContext: {fsGroup: 4711}\nvolumes: [{name: v, emptyDir: "+source+"}]", "")
+		got, err := s.SubPath(ensure(t, s), container(v1.VolumeMount{Name: "v", SubPath: "x/y"}), 0, nil)
+		must(t, err)
+		if got := look(t, got); got != want {
+			t.Errorf("emptyDir %s: it is %s, want %s", source, got, want)
+		}
 	}
 }
 
