@@ -91,7 +91,7 @@ func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
 		return nil, findings
 	}
 	p := &Pod{Object: stored, Origin: origin, Document: raw}
-	for _, f := range idle[:min(len(idle), maxDocumentProblems)] {
+	for _, f := range idle[:min(len(idle), maxFindings)] {
 		p.Warnings = append(p.Warnings, Problem{Origin: origin, Pod: p.Key(), Field: f.path, Message: f.message, Hint: f.hint})
 	}
 	return p, nil
