@@ -1,6 +1,7 @@
 package rows
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -115,7 +116,9 @@ func securityRows() []Row {
 		},
 		{
 			Name: "security fields", Test: "TestSecurityFieldsReachTheKernel",
-			Fields: append(each(pod, "supplementalGroupsPolicy", "sysctls", "seccompProfile", "appArmorProfile", "seLinuxOptions"), each(own, "seccompProfile", "appArmorProfile", "seLinuxOptions")...),
+			Fields: slices.Concat([]string{"spec.hostUsers", "spec.runtimeClassName"},
+				each(pod, "supplementalGroupsPolicy", "sysctls", "seccompProfile", "appArmorProfile", "seLinuxOptions"),
+				each(own, "seccompProfile", "appArmorProfile", "seLinuxOptions", "procMount"), each("spec.initContainers[*].securityContext.", "procMount")),
 		},
 		{
 			Name: "SELinux options do no harm where there is none", Fields: append(each(pod, "seLinuxOptions", "seLinuxChangePolicy"), own+"seLinuxOptions"),
