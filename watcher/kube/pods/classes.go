@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -26,6 +27,7 @@ type classes struct {
 type class struct {
 	cancel  context.CancelFunc
 	ready   bool
+	handler string
 	problem string
 }
 
@@ -55,13 +57,13 @@ func (c *classes) want(ctx context.Context, names map[string]bool) {
 
 func (c *classes) find(ctx context.Context, name string, x *class) {
 	for failures := 1; ; failures++ {
-		problem := c.problem(ctx, name)
+		handler, problem := c.handler(ctx, name)
 		if ctx.Err() != nil {
 			return
 		}
 		c.mu.Lock()
 		news := x.problem != problem || problem == ""
-		x.problem, x.ready = problem, problem == ""
+		x.handler, x.problem, x.ready = handler, problem, problem == ""
 		c.mu.Unlock()
 		if news {
 			c.changed()
@@ -72,29 +74,54 @@ func (c *classes) find(ctx context.Context, name string, x *class) {
 	}
 }
 
-// problem says why the node cannot serve a class, in the words of the kubelet and of a runtime; empty: it can.
-func (c *classes) problem(ctx context.Context, name string) string {
+// handler is what a class stands for, or why the node cannot serve it, in the words of the kubelet and of a runtime.
+func (c *classes) handler(ctx context.Context, name string) (handler, problem string) {
 	x, err := c.client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("RuntimeClass %q not found", name)
+		return "", fmt.Sprintf("RuntimeClass %q not found", name)
 	case err != nil:
-		return err.Error()
-	case x.Handler != "" && x.Handler != "runc" && x.Handler != name:
-		// The node's runtimes go by the name of their class, which is all that a pod has of it.
-		return fmt.Sprintf("no runtime for %q is configured: the class must be called as its handler on this node", x.Handler)
+		return "", err.Error()
 	case x.Handler == "" || c.handlers != nil && slices.Contains(c.handlers(), x.Handler):
-		return ""
+		return x.Handler, ""
 	}
-	return fmt.Sprintf("no runtime for %q is configured", x.Handler)
+	return "", fmt.Sprintf("no runtime for %q is configured", x.Handler)
 }
 
-// of says whether the node can serve a class, and why not.
-func (c *classes) of(name string) (ready bool, problem string) {
+// of says whether the node can serve a class, with which handler, and why not.
+func (c *classes) of(name string) (ready bool, handler, problem string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if x := c.held[name]; x != nil {
-		return x.ready, x.problem
+		return x.ready, x.handler, x.problem
 	}
-	return false, ""
+	return false, "", ""
 }
+
+// classOf is the RuntimeClass that a pod names, empty when it names none.
+func classOf(p *v1.Pod) string {
+	if p.Spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *p.Spec.RuntimeClassName
+}
+
+// handled is the pod with the handler in place of the class that stands for it: the node's runtimes know no classes of an
+// API server. One and the same pod comes back as one and the same pointer.
+func (w *wanted) handled(p *v1.Pod, c *classes) *v1.Pod {
+	ready, handler, _ := c.of(classOf(p))
+	if !ready || handler == classOf(p) {
+		return p
+	}
+	if w.from != p {
+		o := *p
+		if o.Spec.RuntimeClassName = &handler; handler == "" || handler == defaultHandler {
+			o.Spec.RuntimeClassName = nil
+		}
+		w.from, w.to = p, &o
+	}
+	return w.to
+}
+
+// defaultHandler is the name under which the default runtime may be asked for too.
+const defaultHandler = "runc"

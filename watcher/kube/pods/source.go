@@ -30,6 +30,8 @@ type wanted struct {
 	// pod is as it was sent last; nil before. configs is the most ConfigMaps and Secrets that it had.
 	pod     *manifests.Pod
 	configs int
+	// from and to are the last pod whose RuntimeClass was replaced, and what came out; see handled.
+	from, to *v1.Pod
 }
 
 // run is one Run of the source.
@@ -180,11 +182,11 @@ func (r *run) take(all []*v1.Pod) {
 
 // held says whether a new pod has to wait for its RuntimeClass.
 func (r *run) held(w *wanted) bool {
-	name := w.api.Spec.RuntimeClassName
-	if name == nil || *name == "" || w.pod != nil || acknowledged(w.api) || w.api.DeletionTimestamp != nil {
+	name := classOf(w.api)
+	if name == "" || w.pod != nil || acknowledged(w.api) || w.api.DeletionTimestamp != nil {
 		return false
 	}
-	ready, problem := r.classes.of(*name)
+	ready, _, problem := r.classes.of(name)
 	if problem != "" && problem != w.said {
 		w.said = problem
 		r.record(w.api, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+problem)
@@ -208,8 +210,8 @@ func (r *run) ask(ctx context.Context) {
 		for _, k := range claimsOf(w.api) {
 			claims[k] = true
 		}
-		if name := w.api.Spec.RuntimeClassName; name != nil && *name != "" && w.pod == nil {
-			classes[*name] = true
+		if name := classOf(w.api); name != "" {
+			classes[name] = true
 		}
 	}
 	r.classes.want(ctx, classes)
@@ -225,7 +227,7 @@ func (r *run) bind(w *wanted, now time.Time) (pod *manifests.Pod, known bool) {
 	claims, c := r.claims.of(w.api, now)
 	env, d := r.services.env(w.api, now)
 	pod = manifests.BindGranted(&manifests.Pod{
-		Object: r.wantedOf(w.api), Origin: manifests.Origin{File: r.cfg.Server + "/namespaces/" + w.api.Namespace + "/pods/" + w.api.Name},
+		Object: w.handled(r.wantedOf(w.api), r.classes), Origin: manifests.Origin{File: r.cfg.Server + "/namespaces/" + w.api.Namespace + "/pods/" + w.api.Name},
 	}, configs, manifests.Grant{Files: files, Claims: claims, Env: env})
 	known = a && b && c && d
 	if old := w.pod; old != nil {

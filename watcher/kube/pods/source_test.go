@@ -270,10 +270,13 @@ func TestAPodWaitsForItsRuntimeClass(t *testing.T) {
 	if e := w.server.events()[0]; e.Reason != "FailedCreatePodSandBox" || !strings.Contains(e.Message, `RuntimeClass "fast" not found`) {
 		t.Errorf("the event is %+v", e)
 	}
-	w.server.put("runtimeclasses", &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Handler: "runc"})
-	if pods := w.next(); len(pods) != 2 {
+	w.server.put("runtimeclasses", &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "fast"}, Handler: "kata"})
+	pods := w.next()
+	if len(pods) != 2 || *pods["web"].Object.Spec.RuntimeClassName != "kata" {
 		t.Errorf("the snapshot has %v", pods)
 	}
+	w.server.put("pods", apiPod("web", func(p *v1.Pod) { p.Spec.RuntimeClassName, p.Status.PodIP = new("fast"), "10.1.1.1" }))
+	w.quiet(200 * time.Millisecond)
 }
 
 func TestAFieldThatConfinesAPodIsNotIgnored(t *testing.T) {

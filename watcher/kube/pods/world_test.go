@@ -52,7 +52,7 @@ func (w *world) start() {
 		Node: func() *v1.Node {
 			return &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1", UID: "uid-node1", Labels: map[string]string{"zone": "a"}}, Status: v1.NodeStatus{Allocatable: list("cpu", "1", "memory", "1Gi", "pods", "20")}}
 		},
-		Handlers: func() []string { return []string{"runc"} },
+		Handlers: func() []string { return []string{"", "runc", "kata"} },
 		Entries:  func() []Entry { w.mu.Lock(); defer w.mu.Unlock(); return append([]Entry(nil), w.entries...) },
 		Events:   func() []Event { w.mu.Lock(); defer w.mu.Unlock(); return append([]Event(nil), w.events...) },
 		Changed:  func() <-chan struct{} { w.mu.Lock(); defer w.mu.Unlock(); return w.changed },
