@@ -34,14 +34,8 @@ func metaRows() []Row {
 				"priorityClassName", "preemptionPolicy", "schedulerName", "enableServiceLinks", "automountServiceAccountToken", "serviceAccountName", "serviceAccount", "nodeSelector", "affinity", "topologySpreadConstraints")...),
 			Meta: "{generateName: what-, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: u, controller: true}]}",
 			Pod: `{nodeName: e2e, tolerations: [{operator: Exists}], priority: 7, priorityClassName: seven, preemptionPolicy: Never, schedulerName: other,
-<<<<<<< HEAD
 				enableServiceLinks: true, automountServiceAccountToken: false, serviceAccountName: robot, serviceAccount: robot,
 				nodeSelector: {disk: ssd}, affinity: {nodeAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}`,
-=======
-				enableServiceLinks: true, automountServiceAccountToken: false, serviceAccountName: default, serviceAccount: default, nodeSelector: {disk: ssd},
-				affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: k, operator: Exists}]}]}}},
-				topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}`,
->>>>>>> 5cb661a (manifests: accept readinessGates and restartPolicyRules; contrib/e2e: rows of them, of hooks that take too long and of what a scheduler reads)
 			Script: "ls /var/run/secrets 2>/dev/null; env | grep -c _SERVICE_", Says: "0",
 			Look: func(x *X) { // and nothing of it in silence
 				x.Contains("the pod's events", x.agent("", "describe", "pod", x.Name), "metadata.ownerReferences: without effect", "spec.tolerations: without effect",
