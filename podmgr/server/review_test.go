@@ -66,18 +66,18 @@ func TestAccessIsReviewedByTheFineSubresourceFirst(t *testing.T) {
 
 func TestAServerThatCannotBeAskedAllowsNothing(t *testing.T) {
 	s := &scripted{allowed: map[string]bool{"proxy": true}, err: errors.New("no link")}
-	if ok, _, err := (ReviewedAccess{Reviewer: s, NodeName: "n"}).Authorize(t.Context(), Caller{Name: "u"}, Read, httptest.NewRequest("GET", "/pods", nil)); ok || err == nil {
+	if ok, _, err := (ReviewedAccess{Reviewer: s, NodeName: "n"}).Authorize(t.Context(), Caller{Name: "u"}, Read, httptest.NewRequest(http.MethodGet, "/pods", nil)); ok || err == nil {
 		t.Errorf("allowed %v, %v", ok, err)
 	}
 	grants := Grants{{User: "u", Actions: []Action{Read}}}
-	if ok, _, err := (Any{grants, ReviewedAccess{Reviewer: s, NodeName: "n"}}).Authorize(t.Context(), Caller{Name: "u"}, Read, httptest.NewRequest("GET", "/pods", nil)); !ok || err != nil {
+	if ok, _, err := (Any{grants, ReviewedAccess{Reviewer: s, NodeName: "n"}}).Authorize(t.Context(), Caller{Name: "u"}, Read, httptest.NewRequest(http.MethodGet, "/pods", nil)); !ok || err != nil {
 		t.Errorf("what is granted on this node does not need the server: %v, %v", ok, err)
 	}
 }
 
 func TestATokenIsReviewed(t *testing.T) {
 	request := func(token string) *http.Request {
-		r := httptest.NewRequest("GET", "/pods", nil)
+		r := httptest.NewRequest(http.MethodGet, "/pods", nil)
 		if token != "" {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}

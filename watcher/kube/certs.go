@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -121,12 +122,16 @@ func connectManaged(c Credentials, nodeName string, config, boot *rest.Config) (
 		return nil, fmt.Errorf("opening the store of client certificates: %w", err)
 	}
 	var out *rest.Config
-	manager, err := certificate.NewManager(&certificate.Config{
+	var manager certificate.Manager
+	manager, err = certificate.NewManager(&certificate.Config{
 		ClientsetFn: func(current *tls.Certificate) (kubernetes.Interface, error) {
-			if current == nil && boot != nil {
+			switch {
+			case boot != nil && current == nil:
 				return kubernetes.NewForConfig(boot)
+			case boot == nil || boot.Host != out.Host:
+				return kubernetes.NewForConfig(out)
 			}
-			return kubernetes.NewForConfig(out)
+			return renewalClient(out, boot, manager)
 		},
 		Template: &x509.CertificateRequest{Subject: pkix.Name{
 			CommonName: "system:node:" + nodeName, Organization: []string{"system:nodes"},
@@ -145,6 +150,27 @@ func connectManaged(c Credentials, nodeName string, config, boot *rest.Config) (
 	}
 	return &connection{config: out, id: manager, manager: manager, closeAll: closeAll}, nil
 }
+
+// renewalClient asks for certificates with the one that there is, and, once that has ended while an answer is being waited
+// for, with the bootstrap credentials: the manager waits a quarter of an hour for one request.
+func renewalClient(mine, boot *rest.Config, id identity) (kubernetes.Interface, error) {
+	fallback, err := rest.TransportFor(boot)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the bootstrap credentials: %w", err)
+	}
+	either := rest.CopyConfig(mine)
+	either.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if id.Current() != nil {
+			return mine.Transport.RoundTrip(r)
+		}
+		return fallback.RoundTrip(r)
+	})
+	return kubernetes.NewForConfig(either)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // run looks after the client certificate until ctx ends.
 func (c *connection) run(ctx context.Context, log zerolog.Logger) {

@@ -155,7 +155,6 @@ func (n *Node) fillStatus(s *v1.NodeStatus, f facts) {
 	}
 	s.NodeInfo.ContainerRuntimeVersion = "containerd://" + orDefault(f.runtime, "Unknown")
 	s.NodeInfo.KubeletVersion = n.host.KubeletVersion
-	s.NodeInfo.KubeProxyVersion = ""
 	s.NodeInfo.OperatingSystem, s.NodeInfo.Architecture = runtime.GOOS, runtime.GOARCH
 	s.DaemonEndpoints.KubeletEndpoint.Port = n.cfg.Node.Port
 	if f.images != nil {
