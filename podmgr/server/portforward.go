@@ -56,7 +56,7 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	u, r := newUpgrade(w, r)
 	f := &forwarder{ctx: r.Context(), to: s.Containers, pod: e.Pod}
-	defer f.streams.Wait() // after the connection is closed
+	defer f.close() // after the connection is closed
 	defer u.close()
 	var out http.ResponseWriter = u
 	if tunnelled {
@@ -70,15 +70,32 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 
 // forwarder serves the streams of one connection; they end with it, which the library does not see to.
 type forwarder struct {
-	ctx     context.Context //nolint:containedctx // that of the one request it serves
-	to      Containers
-	pod     *manifests.Pod
+	ctx context.Context //nolint:containedctx // that of the one request it serves
+	to  Containers
+	pod *manifests.Pod
+
+	mu      sync.Mutex // held while streams is added to: none begins once closed is set
+	closed  bool       // guarded by mu
 	streams sync.WaitGroup
+}
+
+// close waits for the streams there are. The library may begin one after the handler's end.
+func (f *forwarder) close() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.streams.Wait()
 }
 
 // PortForward implements portforward.PortForwarder.
 func (f *forwarder) PortForward(_ context.Context, _, _ string, port int32, stream io.ReadWriteCloser) error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return errHangup
+	}
 	f.streams.Add(1)
+	f.mu.Unlock()
 	defer f.streams.Done()
 	return f.to.PortForward(f.ctx, f.pod, port, stream)
 }

@@ -361,7 +361,8 @@ func TestPortsAreForwarded(t *testing.T) {
 					t.Fatal(err)
 				}
 				h.Set("streamType", "data")
-				if data, err = c.CreateStream(h); err != nil {
+				// Where nobody listens, the library may reset the stream before it is seen.
+				if data, err = c.CreateStream(h); err != nil && port != "9" {
 					t.Fatal(err)
 				}
 				return data, errs
