@@ -52,7 +52,7 @@ func TestADamagedStoredPodIsRefused(t *testing.T) {
 }
 
 func TestAStoredPodThisVersionDoesNotSupportIsRefused(t *testing.T) {
-	doc := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b"}],"hostUsers":false}}`)
+	doc := []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"b"}],"overhead":{"cpu":"1"}}}`)
 	pods, _ := Decode("f", []byte(good), box)
 	p := *pods[0]
 	p.Document = doc
@@ -60,8 +60,8 @@ func TestAStoredPodThisVersionDoesNotSupportIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := DecodeStored(b); err == nil || !strings.Contains(err.Error(), "hostUsers") {
-		t.Errorf("error %v, want one about hostUsers", err)
+	if _, err := DecodeStored(b); err == nil || !strings.Contains(err.Error(), "overhead") {
+		t.Errorf("error %v, want one about overhead", err)
 	}
 }
 
