@@ -56,7 +56,7 @@ func BenchmarkWrite(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		w.write(Stdout, data, 0)
+		w.write(Stdout, data, false)
 		if n%1000 == 0 {
 			_ = os.Truncate(w.path, 0)
 		}
@@ -73,7 +73,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	defer func() { _ = w.Close() }()
 	data := bytes.Repeat(append(bytes.Repeat([]byte("x"), 99), '\n'), 50000)
-	w.write(Stdout, data, 0)
+	w.write(Stdout, data, false)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -106,16 +106,16 @@ func (s *source) copyPolled(ctx context.Context, raw syscall.RawConn) error {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			s.drain(raw)
-			s.end('P')
+			s.end()
 			return ctx.Err()
 		case err != nil:
-			s.end('F')
+			s.end()
 			return fmt.Errorf("waiting for %s: %w", s.stream, err)
 		case readErr != nil:
-			s.end('F')
+			s.end()
 			return fmt.Errorf("reading %s: %w", s.stream, readErr)
 		case n == 0:
-			s.end('F')
+			s.end()
 			return nil
 		}
 	}
@@ -157,7 +157,7 @@ func (s *source) read(fd int, buf []byte) (int, error) {
 
 // take writes the complete lines of data and keeps the rest. The first old bytes of data are what s.rest holds.
 func (s *source) take(data []byte, old int) {
-	used := s.w.write(s.stream, data, 0)
+	used := s.w.write(s.stream, data, false)
 	switch {
 	case used == len(data):
 		s.rest = nil
@@ -181,10 +181,10 @@ func (s *source) drain(raw syscall.RawConn) {
 	})
 }
 
-// end writes the incomplete line.
-func (s *source) end(tag byte) {
+// end writes the incomplete line, as a part: nobody has ended it, and another Copy may go on with it.
+func (s *source) end() {
 	if len(s.rest) > 0 {
-		s.w.write(s.stream, s.rest, tag)
+		s.w.write(s.stream, s.rest, true)
 		s.rest = nil
 	}
 }
@@ -195,7 +195,7 @@ func (s *source) copyPlain(ctx context.Context, r io.Reader) error {
 	defer s.w.hub.in.Put(array)
 	for {
 		if err := ctx.Err(); err != nil {
-			s.end('P')
+			s.end()
 			return err
 		}
 		head := copy(array[:], s.rest)
@@ -206,10 +206,10 @@ func (s *source) copyPlain(ctx context.Context, r io.Reader) error {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			s.end('F')
+			s.end()
 			return nil
 		case err != nil:
-			s.end('F')
+			s.end()
 			return fmt.Errorf("reading %s: %w", s.stream, err)
 		}
 	}

@@ -51,7 +51,7 @@ func TestRotatedFilesAreTheOnesOfThisLog(t *testing.T) {
 func TestOlderFilesAreCompressedAndTheOldestDeleted(t *testing.T) {
 	w, path := newWriter(t, Options{MaxSize: 20 << 10, MaxFiles: 4})
 	for i := range 3000 {
-		w.write(Stdout, []byte(numbered(i, i+1)), 0)
+		w.write(Stdout, []byte(numbered(i, i+1)), false)
 		w.background.Wait()
 	}
 	names, _ := filepath.Glob(path + "*")
@@ -164,10 +164,10 @@ func TestAFullDiskDropsAndSaysSo(t *testing.T) {
 
 	const lines = 5000
 	for i := range lines {
-		w.write(Stdout, []byte(numbered(i, i+1)), 0)
+		w.write(Stdout, []byte(numbered(i, i+1)), false)
 	}
 	_ = os.Remove(ballast)
-	w.write(Stdout, []byte("again\n"), 0)
+	w.write(Stdout, []byte("again\n"), false)
 
 	got := printed(t, h, path, ReadOptions{})
 	m := regexp.MustCompile(`(?s)^(.*)\[agent\] dropped (\d+) lines: no space left on device\nagain\n$`).FindStringSubmatch(got)
@@ -193,11 +193,11 @@ func TestALogCanBeginOnAFullDisk(t *testing.T) {
 	_ = os.WriteFile(filepath.Join(root, "ballast"), nil, 0o600)
 	h := NewHub(root)
 	w, path := newWriter(t, Options{Hub: h})
-	w.write(Stdout, []byte("one\n"), 0)
+	w.write(Stdout, []byte("one\n"), false)
 	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_REMOUNT, "nr_inodes=100"); err != nil {
 		t.Fatal(err)
 	}
-	w.write(Stdout, []byte("two\n"), 0)
+	w.write(Stdout, []byte("two\n"), false)
 	want := "[agent] dropped 1 lines: no space left on device\ntwo\n"
 	if d := cmp.Diff(want, printed(t, h, path, ReadOptions{})); d != "" {
 		t.Error(d)

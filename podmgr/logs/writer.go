@@ -189,10 +189,10 @@ func (w *Writer) Close() error {
 }
 
 // write writes the complete lines in data and returns how many bytes it used. With last set, the incomplete line at the
-// end is written too, tagged so: 'F' at the end of the stream, 'P' when another Copy will continue it.
-func (w *Writer) write(stream string, data []byte, last byte) int {
+// end is written too, as a part, as containerd does at the end of a stream: what is read is what was written.
+func (w *Writer) write(stream string, data []byte, last bool) int {
 	// Most reads bring at least one whole line; one that does not should not wait for the other stream.
-	if last == 0 && len(data) <= maxLine && bytes.IndexByte(data, '\n') < 0 {
+	if !last && len(data) <= maxLine && bytes.IndexByte(data, '\n') < 0 {
 		return 0
 	}
 	array := w.hub.out.Get().(*[outSize]byte)
@@ -215,10 +215,7 @@ func (w *Writer) write(stream string, data []byte, last byte) int {
 			b.add(p, rest[:maxLine], maxLine)
 			rest = rest[maxLine:]
 			continue
-		case last == 'F':
-			b.add(f, rest, len(rest))
-			rest = nil
-		case last == 'P':
+		case last:
 			b.add(p, rest, len(rest))
 			rest = nil
 		}

@@ -68,7 +68,7 @@ func TestCopyWritesCRILines(t *testing.T) {
 		{"nothing is an empty file", "", ""},
 		{"each line is full", "a\nb\n", "stdout F a\nstdout F b\n"},
 		{"an empty line is kept", "\n\n", "stdout F \nstdout F \n"},
-		{"a last line without newline is written at the end", "a\nb", "stdout F a\nstdout F b\n"},
+		{"a last line without newline is a part", "a\nb", "stdout F a\nstdout P b\n"},
 		{"a line of exactly 16 KiB is whole", long + "\n", "stdout F " + long + "\n"},
 		{"a longer line is split", long + "y\n", "stdout P " + long + "\nstdout F y\n"},
 		{"carriage returns and zero bytes are content", "a\r\n\x00\n", "stdout F a\r\nstdout F \x00\n"},
@@ -107,7 +107,7 @@ func TestAFIFOIsCopiedUntilItsLastWriterIsGone(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff("stdout F one\nstdout F two\nstdout F three\n", content(t, path)); d != "" {
+	if d := cmp.Diff("stdout F one\nstdout F two\nstdout P three\n", content(t, path)); d != "" {
 		t.Error(d)
 	}
 }
