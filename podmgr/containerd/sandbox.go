@@ -187,9 +187,11 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 	if own.ids, err = r.takeIDs(p); err != nil {
 		return err
 	}
-	program, err := r.pauseRoot()
-	if err != nil {
-		return err
+	program := ""
+	if own.user {
+		if program, err = r.pauseRoot(); err != nil {
+			return err
+		}
 	}
 	if err := own.pin(dir, filepath.Join(program, "pause")); err != nil {
 		return err

@@ -83,7 +83,7 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identity
 		userPart = "0"
 	}
 	var who identityOf
-	users, err := user.ParsePasswd(strings.NewReader(string(i.passwd)))
+	users, err := user.ParsePasswd(wellFormed(i.passwd, 2, 3))
 	if err != nil {
 		users = nil
 	}
@@ -114,7 +114,7 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identity
 		}
 		who.byName = userPart
 	}
-	groups, err := user.ParseGroup(strings.NewReader(string(i.group)))
+	groups, err := user.ParseGroup(wellFormed(i.group, 2))
 	if err != nil {
 		groups = nil
 	}
@@ -144,6 +144,25 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identity
 		}
 	}
 	return who, nil
+}
+
+// wellFormed are the lines of a user file whose fields at these places are numbers: the parser takes what is missing, or no
+// number, for 0, which is root.
+func wellFormed(file []byte, places ...int) io.Reader {
+	var b strings.Builder
+	for line := range strings.Lines(string(file)) {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if !slices.ContainsFunc(places, func(at int) bool {
+			if at >= len(fields) {
+				return true
+			}
+			_, err := strconv.ParseInt(fields[at], 10, 64)
+			return err != nil
+		}) {
+			b.WriteString(line)
+		}
+	}
+	return strings.NewReader(b.String())
 }
 
 func groupID(part string, groups []user.Group) (uint32, error) {
