@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/apimachinery/lease"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 )
 
@@ -20,6 +22,10 @@ const leaseSeconds = 40
 // runLease keeps the node's lease alive until ctx ends; leaving lets it run out, as the node itself stays. After five
 // failures in a row the connections begin anew: a link that came back with another address leaves dead ones behind.
 func (n *Node) runLease(ctx context.Context) {
+	// What stands in the way of the lease stands in that of the status as well, which says so now and then, not always.
+	ctx = klog.NewContext(ctx, funcr.New(func(_, args string) {
+		n.log.Debug().Str("from", "lease").Msg(args)
+	}, funcr.Options{}))
 	lease.NewController(clock.RealClock{}, n.clients.heartbeat, n.host.Name, leaseSeconds, n.conn.closeAll,
 		leaseSeconds*time.Second/4, n.host.Name, v1.NamespaceNodeLease, n.ownLease).Run(ctx)
 }

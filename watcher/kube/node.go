@@ -141,6 +141,7 @@ func (n *Node) pressures() pressures {
 // register tries until the Node is there: 100 ms, doubled up to 7 s, each with jitter so that a thousand boxes whose power
 // came back do not ask at one moment.
 func (n *Node) register(ctx context.Context) {
+	var trouble complaint
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 7*time.Second) {
 		err := n.tryRegister(ctx)
 		if err == nil {
@@ -151,7 +152,7 @@ func (n *Node) register(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n.log.Warn().Err(err).Msg("registering the node, will try again")
+		trouble.event(n.log).Err(err).Msg("registering the node, will try again")
 		if !pause(ctx, wait/2+rand.N(wait)) {
 			return
 		}
@@ -257,6 +258,8 @@ type reporter struct {
 	spread time.Duration // added to the interval of reports, once after each change
 	ready  bool
 	booted string // the bootID that Rebooted was recorded for
+
+	trouble complaint
 }
 
 // sync reports the status when it has changed or the last report is old.
@@ -273,7 +276,7 @@ func (r *reporter) sync(ctx context.Context) {
 		}
 		n.log.Debug().Err(err).Int("try", try+1).Msg("reporting the node's status")
 		if try == tries-1 {
-			n.log.Warn().Err(err).Msg("the node's status cannot be reported, will try again")
+			r.trouble.event(n.log).Err(err).Msg("the node's status cannot be reported, will try again")
 			n.conn.closeAll()
 		}
 		if !pause(ctx, 50*time.Millisecond+rand.N(200*time.Millisecond)) {
@@ -316,6 +319,7 @@ func (r *reporter) report(ctx context.Context, f facts, try int) error {
 		r.spread = time.Duration(float64(n.cfg.Node.ReportEvery) * (rand.Float64() - 0.5))
 	}
 	r.last = time.Now()
+	r.trouble.over(n.log)
 	n.see(shown)
 	n.events.changes(&old.Status, &shown.Status, &r.booted)
 	return nil
