@@ -22,7 +22,7 @@ const reasonForeign = "HostPortInUse"
 func (r *Runtime) warnForeign(p *manifests.Pod) {
 	var found []podmgr.Note
 	for _, m := range portMappings(p.Object) {
-		inode := listening("/proc/net", m.Protocol, m.HostIP, m.HostPort)
+		inode := listening("/proc/thread-self/net", m.Protocol, m.HostIP, m.HostPort)
 		if inode == "" {
 			continue
 		}
@@ -35,7 +35,7 @@ func (r *Runtime) warnForeign(p *manifests.Pod) {
 	r.notes.set(p.UID(), "", []string{reasonForeign}, found...)
 }
 
-// listening returns the inode of a socket that listens on a port of the node; empty when there is none. net is /proc/net.
+// listening returns the inode of a socket that listens on a port of the node; empty when there is none. net is the directory of /proc with the tables.
 func listening(net, protocol, ip string, port int32) string {
 	const tcpListen, udpUnconnected = "0A", "07"
 	state := tcpListen

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -75,21 +74,20 @@ func dialIn(ctx context.Context, netns, address string) (*net.TCPConn, error) {
 		conn net.Conn
 		err  error
 	}
-	done := make(chan dialed, 1)
-	go func() {
-		if netns != "" {
-			// The thread is changed for good: it is never unlocked, so Go ends it with the goroutine. A socket stays in
-			// the namespace in which it was made.
-			runtime.LockOSThread()
-			if err := enterNetNS(netns); err != nil {
-				done <- dialed{err: err}
-				return
+	var d dialed
+	dial := func() {
+		d.conn, d.err = (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, "tcp", address)
+	}
+	if netns == "" {
+		dial()
+	} else {
+		// A socket stays in the namespace in which it was made.
+		onOwnThread(func() {
+			if d.err = enterNetNS(netns); d.err == nil {
+				dial()
 			}
-		}
-		conn, err := (&net.Dialer{Timeout: 30 * time.Second}).DialContext(ctx, "tcp", address)
-		done <- dialed{conn, err}
-	}()
-	d := <-done
+		})
+	}
 	if d.err != nil {
 		return nil, fmt.Errorf("connecting to the pod: %w", d.err)
 	}

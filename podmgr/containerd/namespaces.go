@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -68,17 +67,15 @@ func (w wantedNamespaces) pin(dir, program string) error {
 	if w.pinned(dir) {
 		return nil
 	}
-	done := make(chan error, 1)
-	go func() {
-		// The thread is changed for good: it is never unlocked, so Go ends it with the goroutine.
-		runtime.LockOSThread()
+	var err error
+	onOwnThread(func() {
 		if w.user {
-			done <- w.pinOwned(dir, program)
+			err = w.pinOwned(dir, program)
 			return
 		}
-		done <- w.pinThread(dir)
-	}()
-	return <-done
+		err = w.pinThread(dir)
+	})
+	return err
 }
 
 func (w wantedNamespaces) pinThread(dir string) error {

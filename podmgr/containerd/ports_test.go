@@ -109,7 +109,7 @@ func TestAProcessThatListensIsFound(t *testing.T) {
 		{"udp", "", udp, true},
 		{"sctp", "", tcp, false},
 	} {
-		inode := listening("/proc/net", test.protocol, test.ip, test.port)
+		inode := listening("/proc/thread-self/net", test.protocol, test.ip, test.port)
 		if (inode != "") != test.want {
 			t.Errorf("%s %s %d: inode %q", test.protocol, test.ip, test.port, inode)
 		}
