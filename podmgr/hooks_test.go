@@ -51,13 +51,15 @@ func (c *counts) hooks() podmgr.Hooks {
 
 func TestHooksAreToldWhatTheRuntimeDoes(t *testing.T) {
 	var c counts
-	inWorld(t, func(w *world) { w.hooks = c.hooks() }, func(w *world) {
+	inWorld(t, func(w *world) {
+		w.hooks = c.hooks()
 		w.rt.Step = func(_ context.Context, call fake.Call, _ fake.Stage) error {
 			if call.Verb == "Start" && c.of("start_container failed") == 0 {
 				return &podmgr.ReasonError{Reason: "RunContainerError", Err: errors.New("no")}
 			}
 			return nil
 		}
+	}, func(w *world) {
 		w.dir.wants(makePod(web, "v1", v1.RestartPolicyAlways, loop))
 		w.after(time.Minute)
 		w.dir.wants()
