@@ -25,7 +25,7 @@ func badFiles(n *node.Node) map[string][2]string {
 		"a wrong type":          {strings.Replace(good, "terminationGracePeriodSeconds: 5", "terminationGracePeriodSeconds: soon", 1), "terminationGracePeriodSeconds"},
 		"no image":              {strings.Replace(good, "image: "+node.Busybox, "", 1), "image"},
 		"no containers":         {"apiVersion: v1\nkind: Pod\nmetadata: {name: app}\nspec: {}\n", "containers"},
-		"an unsupported field":  {strings.Replace(good, "spec:", "spec:\n  runtimeClassName: gvisor", 1), "runtimeClassName"},
+		"an unsupported field":  {strings.Replace(good, "spec:", "spec:\n  resourceClaims: [{name: gpu, resourceClaimName: gpu}]", 1), "resourceClaims"},
 		"random bytes":          {"\x00\x01\xfe\xff\x7fELF" + strings.Repeat("\xaa", 4000), ""},
 		"a YAML bomb":           {bomb(), ""},
 		"more than one MiB":     {good + strings.Repeat("# padding\n", 200_000), ""},
