@@ -3,6 +3,7 @@ package rows
 import (
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func metaRows() []Row {
@@ -38,9 +39,18 @@ func metaRows() []Row {
 				nodeSelector: {disk: ssd}, affinity: {nodeAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}]}`,
 			Script: "ls /var/run/secrets 2>/dev/null; env | grep -c _SERVICE_", Says: "0",
 			Look: func(x *X) { // and nothing of it in silence
-				x.Contains("the pod's events", x.agent("", "describe", "pod", x.Name), "metadata.ownerReferences: without effect", "spec.tolerations: without effect",
-					"spec.priority: without effect", "spec.priorityClassName: ", "spec.preemptionPolicy: ", "spec.schedulerName: ", "spec.serviceAccountName: ",
-					"spec.nodeSelector: ", "spec.affinity: ", "spec.topologySpreadConstraints: ")
+				x.Eventually("a word about each", func() string {
+					said := x.agent("", "describe", "pod", x.Name)
+					for _, f := range []string{
+						"metadata.ownerReferences", "spec.tolerations", "spec.priority", "spec.priorityClassName", "spec.preemptionPolicy", "spec.schedulerName",
+						"spec.serviceAccountName", "spec.nodeSelector", "spec.affinity", "spec.topologySpreadConstraints",
+					} {
+						if !strings.Contains(said, f+": ") {
+							return f + " is not in\n" + said
+						}
+					}
+					return ""
+				})
 			},
 		},
 	}
