@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -371,21 +370,5 @@ func (r *Runtime) forgetExec(id, name string) {
 	_, err := r.client.TaskService().DeleteProcess(r.ns(ctx), &tasks.DeleteProcessRequest{ContainerID: id, ExecID: name})
 	if err != nil {
 		r.log.Debug().Err(errgrpc.ToNative(err)).Str("id", id).Msg("forgetting a command") // its container is gone
-	}
-}
-
-// ReapExecs kills the commands that an agent before this one had begun: whoever waited for them is gone.
-func (r *Runtime) ReapExecs(ctx context.Context) {
-	fifos, _ := filepath.Glob(filepath.Join(r.cfg.State, "containers", "*", execPrefix+"*-"+logs.Stdout))
-	for _, f := range fifos {
-		id, name := filepath.Base(filepath.Dir(f)), strings.TrimSuffix(filepath.Base(f), "-"+logs.Stdout)
-		resp, err := r.client.TaskService().Get(r.ns(ctx), &tasks.GetRequest{ContainerID: id, ExecID: name})
-		if err == nil {
-			killTree(int(resp.GetProcess().GetPid()), id)
-			r.background.Go(func() { r.forgetExec(id, name) })
-		}
-		for _, stream := range []string{"stdin", logs.Stdout, logs.Stderr} {
-			_ = os.Remove(filepath.Join(filepath.Dir(f), name+"-"+stream))
-		}
 	}
 }

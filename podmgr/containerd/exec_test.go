@@ -187,8 +187,39 @@ func TestCommandsRunInContainers(t *testing.T) {
 			_ = o.fifo.Close()
 		}
 		r.ReapExecs(ctx)
-		if matches(t, "54321") > 0 {
-			t.Error("it lives on")
+		for began := time.Now(); matches(t, "54321") > 0; time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("it lives on")
+			}
+		}
+	})
+	t.Run("the next agent is not held up by one that had not begun", func(t *testing.T) {
+		x, err := r.newExec(ctx, id, podmgr.Command{Args: []string{"sleep", "54322"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range x.outputs {
+			_, _ = o.fifo.Close(), o.hold.Close() // as the kernel does for an agent that dies
+		}
+		started := make(chan error, 1)
+		go func() { started <- x.start(ctx) }()
+		select {
+		case err := <-started:
+			t.Fatalf("the shim does not wait for a reader (%v): this test shows nothing", err)
+		case <-time.After(time.Second):
+		}
+		began := time.Now()
+		r.ReapExecs(ctx)
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		if err := <-started; err != nil {
+			t.Error(err)
+		}
+		for began := time.Now(); matches(t, "54322") > 0; time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("it lives on")
+			}
 		}
 	})
 }
