@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"edgepod.dev/agent/podmgr"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -48,7 +47,7 @@ func TestAnEvictedPodOfAnAPIServerStaysAsItEnded(t *testing.T) {
 		if s := e.Status.ContainerStatuses[0].State; s.Terminated == nil {
 			t.Errorf("its container is %+v", s)
 		}
-		if c := podmgr.Eviction(w.rt.Now(web).Evictions[0]); c.UID != "v1" {
+		if c := w.rt.Now(web).Evictions[0]; c.UID != "v1" {
 			t.Errorf("the eviction is gone: %+v", c)
 		}
 	})

@@ -131,7 +131,7 @@ func configCases() []hostileCase {
 		refusedImage("entrypoint-long", "is too long", set(func(c *ggcr.Config) { c.Entrypoint = []string{"/bin/sh", long} })),
 		refusedImage("entrypoint-nul", "has a NUL", set(func(c *ggcr.Config) { c.Cmd = []string{"a\x00b"} })),
 		refusedImage("program-long", "program is no path", set(func(c *ggcr.Config) { c.Entrypoint = []string{strings.Repeat("a", 5000)} })),
-		runs("fds", "ls /proc/self/fd | sort -n | tr '\\n' ' '", []string{"0 1 2 3 \n"}, nil, nil),
+		runs("fds", "ls /proc/self/fd | sort -n | tr '\\n' ' '; echo .", []string{"0 1 2 3 .\n"}, nil, nil),
 	}
 }
 

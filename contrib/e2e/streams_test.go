@@ -205,7 +205,7 @@ func (d *door) forward(t *testing.T, transport string, port int) (local uint16) 
 	go func() { done <- f.ForwardPorts() }()
 	t.Cleanup(func() {
 		close(stop)
-		_ = <-done // it was told to end
+		<-done //nolint:errcheck // it was told to end
 	})
 	select {
 	case <-ready:
@@ -307,7 +307,7 @@ func attachToCat(t *testing.T, d *door) {
 	}
 	cancel()
 	_ = screen.Close()
-	_ = <-done // it was told to end
+	<-done //nolint:errcheck // it was told to end
 	if out := d.n.MustAgent("logs", "cat"); out != "ready\none\ntwo\nthe input has ended\n" {
 		t.Errorf("the log has %q", out)
 	}
