@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"edgepod.dev/agent/manifests"
 	"github.com/rs/zerolog"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -78,10 +79,13 @@ func (p *Pods) load() bool {
 }
 
 // keep writes what a next agent needs when the API server is away, if it differs.
-func (p *Pods) keep(r *run) {
+func (p *Pods) keep(s *manifests.Snapshot) {
+	if p.offline.file == "" {
+		return
+	}
 	now := time.Now()
 	k := kept{Version: keptVersion, Server: p.cfg.Server, Node: p.cfg.NodeName, Claims: p.claims.keep(), Services: p.services.keep()}
-	for _, pod := range r.sent.Pods {
+	for _, pod := range s.Pods {
 		o := *pod.Object
 		if o.Status.StartTime == nil { // admitted, whether the API server was told or not
 			o.Status.StartTime = &o.CreationTimestamp

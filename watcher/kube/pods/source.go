@@ -72,7 +72,7 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 		select {
 		case <-ctx.Done():
 			if _, due := p.offline.wait(time.Now()); due {
-				p.keep(r)
+				p.keep(r.sent)
 			}
 			return nil
 		case <-p.source:
@@ -85,6 +85,10 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 			continue
 		}
 		if r.sent == nil || !slices.Equal(r.sent.Pods, snapshot.Pods) {
+			if gains(r.sent, snapshot) {
+				// Before it can run: a pod that runs and was not kept is unknown to the next agent, which would take it down.
+				p.keep(snapshot)
+			}
 			select {
 			case out <- *snapshot:
 			case <-ctx.Done():
@@ -96,12 +100,19 @@ func (p *Pods) Run(ctx context.Context, out chan<- manifests.Snapshot) error {
 			p.offline.due()
 		}
 		if later, due := p.offline.wait(time.Now()); due && later <= 0 {
-			p.keep(r)
+			p.keep(r.sent)
 		} else if due {
 			wait = min(wait, later)
 		}
 		timer.Reset(wait)
 	}
+}
+
+// gains says whether a pod is new in the later snapshot.
+func gains(before, after *manifests.Snapshot) bool {
+	return slices.ContainsFunc(after.Pods, func(a *manifests.Pod) bool {
+		return before == nil || !slices.ContainsFunc(before.Pods, func(b *manifests.Pod) bool { return a.UID() == b.UID() })
+	})
 }
 
 // follow watches the pods of this node.
