@@ -11,6 +11,9 @@ import (
 	"edgepod.dev/agent/contrib/e2e/node"
 )
 
+// settling is how long what a start leaves behind needs to go: the agent gives memory back when nothing has happened for 10 s.
+const settling = 20 * time.Second
+
 // agent measures the agent in bin on one engine.
 func (b *bench) agent(engine node.Engine, bin string, args ...string) {
 	program, err := os.Stat(filepath.Join(bin, "agent"))
@@ -198,7 +201,7 @@ func (b *bench) adoption(n *node.Node, out string) {
 func (b *bench) emptyMemory(n *node.Node) {
 	n.Kill()
 	n.Start()
-	time.Sleep(5 * time.Second)
+	time.Sleep(settling)
 	m := memoryOf(n.Pid())
 	b.text(rowAnon, "%.1f MB", float64(m.anonymous)/1000)
 	b.text(rowPSS, "%.1f MB", float64(m.pss)/1000)
@@ -207,11 +210,11 @@ func (b *bench) emptyMemory(n *node.Node) {
 func (b *bench) idleness(n *node.Node, out string) {
 	n.Kill()
 	n.Start()
-	time.Sleep(5 * time.Second)
+	time.Sleep(settling)
 	before := memoryOf(n.Pid())
 	f := b.fill(n, out, "idle", 30)
 	n.WaitRunning(f.names...)
-	time.Sleep(20 * time.Second) // what a start leaves behind settles
+	time.Sleep(settling)
 	after := memoryOf(n.Pid())
 	var others []int
 	for _, s := range n.Shims() {
