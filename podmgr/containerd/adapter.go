@@ -150,6 +150,9 @@ func New(ctx context.Context, cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := ownTempMounts(cfg.State, cfg.Log); err != nil {
+		return nil, err
+	}
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &Runtime{cfg: cfg, log: cfg.Log, boot: boot, limits: readHostLimits(), handlers: handlers, stop: stop, exits: newExits(), notes: newNotes(), ports: newPortBook(), nudges: make(chan manifests.Key, 64)}
 	r.allocatable = nodeResources(runtime.NumCPU(), memoryCapacity())
