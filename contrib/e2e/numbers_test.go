@@ -100,17 +100,20 @@ func agentNumbers(t *testing.T, n *node.Node) {
 		"kubelet_pod_worker_duration_seconds operation_type=sync":                    3,
 		"kubelet_pod_worker_start_duration_seconds":                                  3,
 		"kubelet_started_containers_total container_type=container":                  3,
+
 		"kubelet_running_pods":                                      2,
 		"kubelet_running_containers container_state=running":        2,
 		"kubelet_http_requests_total method=GET path=pods":          1,
 		"kubelet_http_requests_total path=exec long_running=true":   1,
 		"agent_container_restarts_total pod=crash":                  1,
 		"agent_container_waiting pod=crash reason=CrashLoopBackOff": 1,
+
 		"agent_images":            1,
 		"agent_images_pinned":     1,
 		"agent_pod_ready pod=web": 1,
 		"go_goroutines":           1,
 		"process_open_fds":        1,
+
 		"kubelet_terminated_containers_total exit_code=3 reason=Error": 1,
 		"kubelet_desired_pods static=true":                             3,
 	}
