@@ -6,24 +6,26 @@ import (
 	"strings"
 )
 
-// rule is one line of iptables-save in append form.
-type rule struct{ table, line string }
+// rule is one line of iptables-save, or of ip6tables-save, in append form.
+type rule struct{ command, table, line string }
 
 // saved reads all rules of the machine.
 func (n *Node) saved() []rule {
 	n.t.Helper()
-	out, err := exec.Command("iptables-save").Output()
-	if err != nil {
-		n.t.Fatalf("running iptables-save: %v", err)
-	}
 	var all []rule
-	table := ""
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if t, ok := strings.CutPrefix(line, "*"); ok {
-			table = t
-		} else if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, ":CNI-") {
-			all = append(all, rule{table, line})
+	for _, command := range []string{"iptables", "ip6tables"} {
+		out, err := exec.Command(command + "-save").Output()
+		if err != nil {
+			n.t.Fatalf("running %s-save: %v", command, err)
+		}
+		table := ""
+		for line := range strings.Lines(string(out)) {
+			line = strings.TrimSpace(line)
+			if t, ok := strings.CutPrefix(line, "*"); ok {
+				table = t
+			} else if strings.HasPrefix(line, "-A ") || strings.HasPrefix(line, ":CNI-") {
+				all = append(all, rule{command, table, line})
+			}
 		}
 	}
 	return all
@@ -40,7 +42,7 @@ func (n *Node) rules() []string {
 	var out []string
 	for _, r := range n.saved() {
 		if n.ours(r.line) && !strings.Contains(r.line, "--comment "+n.Bridge+" ") && !strings.Contains(r.line, `--comment "`+n.Bridge+`"`) {
-			out = append(out, r.table+" "+r.line)
+			out = append(out, r.command+" "+r.table+" "+r.line)
 		}
 	}
 	return out
@@ -52,28 +54,37 @@ func (n *Node) purgeRules() {
 	all := n.saved()
 	chains := map[rule]bool{}
 	for _, r := range all {
-		if f := strings.Fields(r.line); n.ours(r.line) && strings.HasPrefix(f[1], "CNI-") && !strings.HasPrefix(f[1], "CNI-HOSTPORT") {
-			chains[rule{r.table, f[1]}] = true
+		// The chain that the rule stands in, and the one that it leads to: rules in that may have addresses alone.
+		for _, c := range []string{strings.Fields(r.line)[1], target(r)} {
+			if n.ours(r.line) && strings.HasPrefix(c, "CNI-") && !strings.HasPrefix(c, "CNI-HOSTPORT") {
+				chains[rule{r.command, r.table, c}] = true
+			}
 		}
 	}
 	for _, r := range all {
 		f := strings.Fields(r.line)
-		if f[0] != "-A" || chains[rule{r.table, f[1]}] || (!n.ours(r.line) && !chains[rule{r.table, f[len(f)-1]}]) {
+		if f[0] != "-A" || chains[rule{r.command, r.table, f[1]}] || (!n.ours(r.line) && !chains[rule{r.command, r.table, target(r)}]) {
 			continue
 		}
-		n.iptables(r.table, append([]string{"-D"}, words(r.line)[1:]...)...)
+		n.iptables(r.command, r.table, append([]string{"-D"}, words(r.line)[1:]...)...)
 	}
 	for c := range chains {
-		n.iptables(c.table, "-F", c.line)
-		n.iptables(c.table, "-X", c.line)
+		n.iptables(c.command, c.table, "-F", c.line)
+		n.iptables(c.command, c.table, "-X", c.line)
 	}
 }
 
-func (n *Node) iptables(table string, args ...string) {
+// target is where a rule leads to, its last word.
+func target(r rule) string {
+	f := strings.Fields(r.line)
+	return f[len(f)-1]
+}
+
+func (n *Node) iptables(command, table string, args ...string) {
 	n.t.Helper()
-	cmd := exec.Command("iptables", append([]string{"-w", "10", "-t", table}, args...)...)
+	cmd := exec.Command(command, append([]string{"-w", "10", "-t", table}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		n.t.Errorf("running iptables -t %s %q: %v: %s", table, args, err, bytes.TrimSpace(out))
+		n.t.Errorf("running %s -t %s %q: %v: %s", command, table, args, err, bytes.TrimSpace(out))
 	}
 }
 
