@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,33 +133,6 @@ func agentNumbers(t *testing.T, n *node.Node) {
 	}
 }
 
-// kernelFile reads a file of the first process's cgroup in a hierarchy.
-func kernelFile(t *testing.T, n *node.Node, p *v1.Pod, controller, v1name, v2name string) string {
-	t.Helper()
-	apps := node.Of(n.Apps(), string(p.UID))
-	if len(apps) == 0 {
-		t.Fatalf("pod %s has no process", p.Name)
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", apps[0].PID))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		file := filepath.Join("/sys/fs/cgroup", controller, f[2], v1name)
-		if f[1] == "" {
-			file = filepath.Join("/sys/fs/cgroup", f[2], v2name)
-		} else if !strings.Contains(","+f[1]+",", ","+controller+",") {
-			continue
-		}
-		if b, err := os.ReadFile(file); err == nil {
-			return string(b)
-		}
-	}
-	t.Fatalf("no cgroup of %s holds %s or %s", p.Name, v1name, v2name)
-	return ""
-}
-
 // field is the number behind a name in a file of names and numbers; the whole file without a name.
 func field(text, name string) float64 {
 	for line := range strings.Lines(text) {
@@ -203,7 +174,7 @@ func kernelNumbers(t *testing.T, n *node.Node, p *v1.Pod) {
 	of := []string{"namespace=default", "pod=work", "container=app"}
 	n.Eventually("cAdvisor to say what the kernel says", func() string {
 		f := scrape(t, n, "/metrics/cadvisor")
-		usage := kernelFile(t, n, p, "cpuacct", "cpuacct.usage", "cpu.stat")
+		usage := cgroupFile(t, n, p.Name, "cpuacct", "cpuacct.usage", "cpu.stat")
 		cpu := field(usage, "") / 1e9
 		if math.IsNaN(cpu) {
 			cpu = field(usage, "usage_usec") / 1e6
@@ -211,14 +182,14 @@ func kernelNumbers(t *testing.T, n *node.Node, p *v1.Pod) {
 		if v := value(f, "container_cpu_usage_seconds_total", of...); !near(v, cpu, 0.02, 0.02) || cpu < 0.45 {
 			return fmt.Sprintf("CPU: %v s, the kernel says %v, at least 0.5 were burnt", v, cpu)
 		}
-		memory := field(kernelFile(t, n, p, "memory", "memory.usage_in_bytes", "memory.current"), "")
+		memory := field(cgroupFile(t, n, p.Name, "memory", "memory.usage_in_bytes", "memory.current"), "")
 		if v := value(f, "container_memory_usage_bytes", of...); !near(v, memory, 0.02, 1<<20) || memory < 24<<20 {
 			return fmt.Sprintf("memory: %v bytes, the kernel says %v, 24 MiB were taken", v, memory)
 		}
 		if v := value(f, "container_memory_working_set_bytes", of...); v < 24<<20 || v > memory {
 			return fmt.Sprintf("working set: %v bytes of %v, 24 MiB of it shared memory", v, memory)
 		}
-		io := written(kernelFile(t, n, p, "blkio", "blkio.throttle.io_service_bytes", "io.stat"))
+		io := written(cgroupFile(t, n, p.Name, "blkio", "blkio.throttle.io_service_bytes", "io.stat"))
 		if v := value(f, "container_fs_writes_bytes_total", of...); !math.IsNaN(io) && !near(v, io, 0.01, 4096) {
 			return fmt.Sprintf("writes: %v bytes, the kernel says %v", v, io)
 		}
