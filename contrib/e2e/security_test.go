@@ -302,7 +302,33 @@ func TestSecurityFieldsReachTheKernel(t *testing.T) {
 		if !fileExists(filepath.Join(shared, "from-inside", "seen")) {
 			t.Error("a mount made in a container with Bidirectional propagation did not reach the node")
 		}
+		if n.Engine == node.Embedded {
+			checkUsersStay(t, n)
+		}
 	}, "--allowed-unsafe-sysctls", "net.core.somaxconn")
+}
+
+// checkUsersStay has a pod with users of its own keep them over a restart of the agent, and over one of its container after
+// that.
+func checkUsersStay(t *testing.T, n *node.Node) {
+	t.Helper()
+	p := node.Pod("users-stay", "echo $(cat /proc/self/uid_map); "+node.Sleep)
+	p.Spec.HostUsers = new(false)
+	n.Apply(p)
+	n.WaitRunning("users-stay")
+	before, said := n.Processes(), n.MustAgent("logs", "users-stay")
+	if !strings.HasSuffix(said, " 65536\n") {
+		t.Errorf("the container's IDs are mapped %q", said)
+	}
+	n.Kill()
+	n.Start()
+	n.WaitRunning("users-stay")
+	same(t, "a restart of the agent", before, n.Processes())
+	n.Agent("exec", "users-stay", "--", "kill", "1") // and it ends with its container
+	n.Wait("users-stay", "restarted", func(p *v1.Pod) bool { return node.Ready(p) && p.Status.ContainerStatuses[0].RestartCount == 1 })
+	if again := n.MustAgent("logs", "users-stay"); again != said {
+		t.Errorf("after a restart the container's IDs are mapped %q, before %q", again, said)
+	}
 }
 
 // runSecurityCases applies the pods of all cases and then looks at each.
