@@ -55,7 +55,7 @@ func (c *claims) want(ctx context.Context, keys map[manifests.Key]bool) {
 			x = &claim{}
 			c.held[k] = x
 		}
-		if x.cancel == nil && !x.found {
+		if x.cancel == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			x.cancel, x.since = cancel, time.Now()
 			c.group.Go(func() { c.resolve(ctx, k, x) })
@@ -63,7 +63,8 @@ func (c *claims) want(ctx context.Context, keys map[manifests.Key]bool) {
 	}
 }
 
-// resolve asks for a claim until it is bound.
+// resolve asks for a claim until it is bound. One that an earlier agent knew stays what it was until there is an answer: its
+// name may have gone to another claim since.
 func (c *claims) resolve(ctx context.Context, k manifests.Key, x *claim) {
 	for failures := 1; ; failures++ {
 		found, err := c.get(ctx, k)
@@ -74,8 +75,11 @@ func (c *claims) resolve(ctx context.Context, k manifests.Key, x *claim) {
 			found = manifests.Claim{Problem: err.Error()}
 		}
 		c.mu.Lock()
-		same := x.claim == found
-		x.claim, x.found = found, err == nil
+		same := true
+		if err == nil || !x.found {
+			same = x.claim == found
+			x.claim, x.found = found, err == nil
+		}
 		c.mu.Unlock()
 		if !same {
 			c.changed()

@@ -155,6 +155,7 @@ func (o *offline) read() (kept, error) {
 	if err != nil {
 		return kept{}, fmt.Errorf("reading the kept pods: %w", err)
 	}
+	sealed := bytes.HasPrefix(b, sealedMagic)
 	if b, err = o.open(b); err != nil {
 		return kept{}, fmt.Errorf("reading %s: %w", o.file, err)
 	}
@@ -165,7 +166,9 @@ func (o *offline) read() (kept, error) {
 	if k.Version != keptVersion {
 		return kept{}, fmt.Errorf("reading %s: version %d is not known", o.file, k.Version)
 	}
-	o.sum = sha256.Sum256(b)
+	if sealed == (len(o.key) > 0) { // else it is written anew, whatever it holds
+		o.sum = sha256.Sum256(b)
+	}
 	return k, nil
 }
 

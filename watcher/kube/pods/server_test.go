@@ -35,6 +35,7 @@ type apiServer struct {
 	oldest  int // the version from which on a watch may begin
 	tokens  int
 	life    time.Duration // of tokens
+	behind  time.Duration // its clock, of ours
 }
 
 type change struct {
@@ -313,11 +314,12 @@ func (s *apiServer) watch(w http.ResponseWriter, r *http.Request, resource, name
 func (s *apiServer) token(w http.ResponseWriter, account string) {
 	s.mu.Lock()
 	s.tokens++
-	n, life := s.tokens, s.life
+	n, life, behind := s.tokens, s.life, s.behind
 	s.mu.Unlock()
 	answer(w, http.StatusCreated, map[string]any{
 		"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-		"status": map[string]any{"token": fmt.Sprintf("%s-%d", account, n), "expirationTimestamp": time.Now().Add(life).UTC().Format(time.RFC3339)},
+		"spec":   map[string]any{"expirationSeconds": int64(life / time.Second)},
+		"status": map[string]any{"token": fmt.Sprintf("%s-%d", account, n), "expirationTimestamp": time.Now().Add(life - behind).UTC().Format(time.RFC3339)},
 	})
 }
 

@@ -140,7 +140,10 @@ func (s *services) env(p *v1.Pod, now time.Time) (env []manifests.EnvVar, known 
 	for _, x := range seen {
 		env = append(env, x.env()...)
 	}
-	slices.SortFunc(env, func(a, b manifests.EnvVar) int { return strings.Compare(a.Name, b.Name) })
+	// Two services may give one variable, as foo and foo-service do FOO_SERVICE_PORT: it must be the same one each time.
+	slices.SortFunc(env, func(a, b manifests.EnvVar) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Value, b.Value))
+	})
 	return slices.CompactFunc(env, func(a, b manifests.EnvVar) bool { return a.Name == b.Name }), known
 }
 

@@ -14,6 +14,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestMain(m *testing.M) {
@@ -99,6 +100,27 @@ func TestATokenIsRenewedBeforeItEnds(t *testing.T) {
 	}
 }
 
+func TestATokenLivesAsLongAsTheServerSaysWhateverTheClock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.behind = 3 * time.Hour
+	w.server.put("pods", apiPod("web", func(p *v1.Pod) { naming(p); p.Spec.Containers[0].EnvFrom = nil; p.Spec.Volumes = p.Spec.Volumes[1:] }))
+	w.start()
+	if got := files(t, w.next()["web"], 0)["token"]; got != "default-1" {
+		t.Errorf("the token is %q", got)
+	}
+	w.quiet(500 * time.Millisecond)
+}
+
+func TestATokenWithoutALifeIsNotAskedForWithoutEnd(t *testing.T) {
+	now := time.Now()
+	for _, expires := range []time.Time{{}, now.Add(-time.Hour), now, now.Add(time.Second)} {
+		if at := refreshAt(&token{value: "t", issued: now, expires: expires}); at.Before(now.Add(500 * time.Millisecond)) {
+			t.Errorf("a token until %v is asked for anew after %v", expires, at.Sub(now))
+		}
+	}
+}
+
 func TestAPodWhoseObjectIsMissingComesWithoutIt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -139,6 +161,87 @@ func TestAClaimIsResolvedOnceItIsBound(t *testing.T) {
 	w.server.put("persistentvolumeclaims", pvc)
 	if c, _ = w.next()["web"].Bound.Claim("v"); c.HostPath == nil || c.HostPath.Path != "/srv" {
 		t.Errorf("the claim is %+v", c)
+	}
+}
+
+func TestAClaimThatWasKeptIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bound := func(uid types.UID, volume, path string) {
+		w.server.put("persistentvolumes", &v1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Name: volume},
+			Spec: v1.PersistentVolumeSpec{
+				ClaimRef:               &v1.ObjectReference{UID: uid},
+				PersistentVolumeSource: v1.PersistentVolumeSource{HostPath: &v1.HostPathVolumeSource{Path: path}},
+			},
+		})
+		w.server.put("persistentvolumeclaims", &v1.PersistentVolumeClaim{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "data", UID: uid},
+			Spec:       v1.PersistentVolumeClaimSpec{VolumeName: volume}, Status: v1.PersistentVolumeClaimStatus{Phase: v1.ClaimBound},
+		})
+	}
+	claiming := func(p *v1.Pod) {
+		p.Spec.Volumes = []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{PersistentVolumeClaim: &v1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+	}
+	where := func(pods map[string]*manifests.Pod) string {
+		c, _ := pods["web"].Bound.Claim("v")
+		if c.HostPath == nil {
+			return c.Problem
+		}
+		return c.HostPath.Path
+	}
+	bound("uid-old", "pv1", "/old")
+	w.server.put("pods", apiPod("web", claiming))
+	w.start()
+	if got := where(w.next()); got != "/old" {
+		t.Fatalf("the claim is %s", got)
+	}
+	w.until("the file", func() bool { _, err := os.Stat(w.file); return err == nil })
+	w.stop()
+
+	// While there is nobody to ask, what was kept counts.
+	w.server.setDown(true)
+	w.start()
+	if got := where(w.next()); got != "/old" {
+		t.Errorf("without the API server the claim is %s", got)
+	}
+	w.quiet(2 * testPatience)
+	// Meanwhile another claim has got the name.
+	bound("uid-new", "pv2", "/new")
+	w.server.setDown(false)
+	if got := where(w.next()); got != "/new" {
+		t.Errorf("the claim is %s", got)
+	}
+}
+
+func TestWhatWasKeptInTheClearIsEncryptedOnceThereIsAKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.putSecret("s3cret")
+	w.server.put("pods", apiPod("web", func(p *v1.Pod) { naming(p); p.Spec.Containers[0].EnvFrom = nil; p.Spec.Volumes = p.Spec.Volumes[:1] }))
+	w.start()
+	w.next()
+	w.until("the file", func() bool { _, err := os.Stat(w.file); return err == nil })
+	w.stop()
+	w.key = []byte("a key")
+	w.start()
+	w.next()
+	w.until("a file that is encrypted", func() bool { b, err := os.ReadFile(w.file); return err == nil && bytes.HasPrefix(b, sealedMagic) })
+}
+
+func TestTheVariablesOfServicesDoNotFlap(t *testing.T) {
+	s := newServices(nil, time.Second, func() {})
+	for _, name := range []string{"foo", "foo-service", "bar"} {
+		_ = s.Add(&v1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: v1.ServiceSpec{ClusterIP: "10.0.0.1", Ports: []v1.ServicePort{{Port: 80}}}})
+	}
+	first, _ := s.env(apiPod("web"), time.Now())
+	for range 50 {
+		if again, _ := s.env(apiPod("web"), time.Now()); !slices.Equal(first, again) {
+			t.Fatal(cmp.Diff(first, again))
+		}
+	}
+	if i := slices.IndexFunc(first, func(e manifests.EnvVar) bool { return e.Name == "FOO_SERVICE_PORT" }); first[i].Value != "80" {
+		t.Errorf("FOO_SERVICE_PORT is %s", first[i].Value)
 	}
 }
 

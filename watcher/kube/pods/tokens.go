@@ -18,6 +18,8 @@ import (
 const (
 	tokenMaxAge = 24 * time.Hour
 	tokenJitter = 10 * time.Second
+	// tokenNonsense stands for a life that no token can have.
+	tokenNonsense = time.Minute
 )
 
 // tokenKey names a token of a pod.
@@ -111,6 +113,9 @@ func refreshAt(x *token) time.Time {
 		return time.Time{}
 	}
 	life := x.expires.Sub(x.issued)
+	if life <= 0 {
+		life = tokenNonsense
+	}
 	return x.issued.Add(min(life*8/10, tokenMaxAge) - rand.N(min(tokenJitter, life/20+1)))
 }
 
@@ -127,6 +132,10 @@ func (t *tokens) request(ctx context.Context, k tokenKey, x *token) error {
 	t.mu.Lock()
 	if x.err = err; err == nil {
 		x.value, x.issued, x.expires = got.Status.Token, asked, got.Status.ExpirationTimestamp.Time
+		// The clock that the time was read from may differ from this one by more than a token lives.
+		if s := got.Spec.ExpirationSeconds; s != nil && *s > 0 {
+			x.expires = asked.Add(time.Duration(*s) * time.Second)
+		}
 	}
 	t.mu.Unlock()
 	if err == nil {
