@@ -76,7 +76,7 @@ type Runtime interface {
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Seal writes the exit facts of an ended container where they survive a crash and a reboot and releases its task.
 	Seal(ctx context.Context, id string) error
-	// Remove deletes a container that has ended or was created and never started, with its snapshot, task and log pipes.
+	// Remove deletes a container that has ended or was created and never started, with its snapshot, task, log pipes and log.
 	// It fails on a running one.
 	Remove(ctx context.Context, id string) error
 	// RemoveSandbox ends the pause and removes network, namespaces and mounts of one sandbox; containers must have ended.

@@ -160,6 +160,11 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	if rec, ok := recordOf(c); ok && rec.LogPath != "" {
+		if err := r.logs.hub.Remove(rec.LogPath); err != nil { // Forget tries again: a broken log disk must not hold up an update
+			r.log.Warn().Err(err).Str("id", id).Msg("removing the log of a container")
+		}
+	}
 	return r.dropContainer(ctx, c)
 }
 

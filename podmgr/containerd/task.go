@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
@@ -218,7 +219,9 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 // dropContainer removes an ended container's snapshot, record and state.
 func (r *Runtime) dropContainer(ctx context.Context, c containers.Container) error {
 	if c.SnapshotKey != "" {
-		if err := r.client.SnapshotService(c.Snapshotter).Remove(ctx, c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
+		// Under the pod's lease, or that would remember the snapshot of each restart for as long as the pod lives.
+		_, uid, _, _, _ := owner(c)
+		if err := r.client.SnapshotService(c.Snapshotter).Remove(leases.WithLease(ctx, leaseID(uid)), c.SnapshotKey); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("removing the root filesystem of %s: %w", c.ID, err)
 		}
 	}
