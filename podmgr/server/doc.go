@@ -17,7 +17,7 @@
 //	GET    /logs/{path}                                admin        files of /var/log
 //	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]   logs
 //	*      /exec/{namespace}/{pod}[/{uid}]/{container}?command=&input=&output=&error=&tty=     exec         SPDY or WebSocket
-//	*      /run/{namespace}/{pod}[/{uid}]/{container}?cmd=                                     exec         the output
+//	POST   /run/{namespace}/{pod}[/{uid}]/{container}?cmd=                                     exec         the output
 //	*      /attach/{namespace}/{pod}[/{uid}]/{container}?input=&output=&error=                 attach       SPDY or WebSocket
 //	*      /portForward/{namespace}/{pod}[/{uid}]                                              portforward  SPDY, also in a WebSocket
 //

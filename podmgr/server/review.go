@@ -47,14 +47,15 @@ func (t ReviewedTokens) Authenticate(r *http.Request) (Caller, error) {
 }
 
 // ReviewedAccess is an Authorizer that has a Reviewer look at what the request means for the Node: the kubelet's verbs
-// and subresources of nodes, the fine one first (KEP-2862), then nodes/proxy.
+// and subresources of nodes, the fine one first (KEP-2862), then nodes/proxy. Unlike the kubelet it has who may only get
+// nodes/proxy, as monitoring often may, run nothing in containers: a WebSocket's exec is a GET.
 type ReviewedAccess struct {
 	Reviewer
 	NodeName string
 }
 
 // Authorize implements Authorizer.
-func (a ReviewedAccess) Authorize(ctx context.Context, c Caller, _ Action, r *http.Request) (bool, string, error) {
+func (a ReviewedAccess) Authorize(ctx context.Context, c Caller, action Action, r *http.Request) (bool, string, error) {
 	spec := authorizationv1.SubjectAccessReviewSpec{User: c.Name, UID: c.UID, Groups: c.Groups}
 	if len(c.Extra) > 0 {
 		spec.Extra = map[string]authorizationv1.ExtraValue{}
@@ -63,6 +64,9 @@ func (a ReviewedAccess) Authorize(ctx context.Context, c Caller, _ Action, r *ht
 		}
 	}
 	verb := nodeVerb(r.Method)
+	if action == Exec || action == Attach || action == PortForward {
+		verb = "create"
+	}
 	subresources := nodeSubresources(r.URL.Path)
 	var errs []error
 	for _, sub := range subresources {

@@ -48,12 +48,16 @@ func TestAccessIsReviewedByTheFineSubresourceFirst(t *testing.T) {
 		{"the summary", "GET", "/stats/summary", map[string]bool{"stats": true}, []string{"get nodes/stats n"}, true},
 		{"logs of the host", "GET", "/logs/syslog", map[string]bool{"log": true}, []string{"get nodes/log n"}, true},
 		{"an exec by POST", "POST", "/exec/ns/p/c", map[string]bool{"proxy": true}, []string{"create nodes/proxy n"}, true},
-		{"an exec by WebSocket", "GET", "/exec/ns/p/c", map[string]bool{"pods": true}, []string{"get nodes/proxy n"}, false},
+		{"an exec by WebSocket", "GET", "/exec/ns/p/c", map[string]bool{"pods": true}, []string{"create nodes/proxy n"}, false},
+		{"an attach by WebSocket", "GET", "/attach/ns/p/uid/c", map[string]bool{"proxy": true}, []string{"create nodes/proxy n"}, true},
+		{"ports by WebSocket", "GET", "/portForward/ns/p", map[string]bool{"proxy": true}, []string{"create nodes/proxy n"}, true},
+		{"logs of a container", "GET", "/containerLogs/ns/p/c", map[string]bool{"proxy": true}, []string{"get nodes/proxy n"}, true},
 		{"what only begins like /pods", "GET", "/podsy", map[string]bool{"pods": true}, []string{"get nodes/proxy n"}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &scripted{allowed: test.allowed}
-			got, _, err := ReviewedAccess{Reviewer: s, NodeName: "n"}.Authorize(t.Context(), Caller{Name: "u"}, Read, httptest.NewRequest(test.method, test.path, nil))
+			r := httptest.NewRequest(test.method, test.path, nil)
+			got, _, err := ReviewedAccess{Reviewer: s, NodeName: "n"}.Authorize(t.Context(), Caller{Name: "u"}, New(Config{}).actionOf(r), r)
 			if err != nil || got != test.want {
 				t.Errorf("allowed %v, %v", got, err)
 			}

@@ -142,8 +142,9 @@ func New(c Config) *Server {
 		{"GET /logs/{path...}", Admin, s.hostLogs},
 		{"/exec/{namespace}/{pod}/{container}", Exec, s.exec},
 		{"/exec/{namespace}/{pod}/{uid}/{container}", Exec, s.exec},
-		{"/run/{namespace}/{pod}/{container}", Exec, s.run},
-		{"/run/{namespace}/{pod}/{uid}/{container}", Exec, s.run},
+		// Not by GET, as with the kubelet: a page of another site can have a browser send one.
+		{"POST /run/{namespace}/{pod}/{container}", Exec, s.run},
+		{"POST /run/{namespace}/{pod}/{uid}/{container}", Exec, s.run},
 		{"/attach/{namespace}/{pod}/{container}", Attach, s.attach},
 		{"/attach/{namespace}/{pod}/{uid}/{container}", Attach, s.attach},
 		{"/portForward/{namespace}/{pod}", PortForward, s.portForward},

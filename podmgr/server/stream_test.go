@@ -236,6 +236,9 @@ func TestRunAnswersWithTheOutput(t *testing.T) {
 	if code, body := f.do(t, "POST", "/run/default/web/app?cmd=fail", nil); code != 500 || !strings.Contains(body, `exit code 7: out\nerr\n`) {
 		t.Errorf("%d %s", code, body)
 	}
+	if code, body := f.do(t, "GET", "/run/default/web/app?cmd=fail", nil); code != http.StatusMethodNotAllowed || strings.Contains(body, "exit code") {
+		t.Errorf("by GET: %d %s", code, body)
+	}
 }
 
 func TestExecsAreCapped(t *testing.T) {
