@@ -85,6 +85,14 @@ type bundle struct {
 
 func (b *bundle) fill(ctx context.Context, o BundleOptions) {
 	b.text("version-client.txt", describeVersion(o.Version)+"\n")
+	list, err := b.client.Pods(ctx)
+	if err != nil {
+		b.miss("pods.yaml", err)
+		list = &v1.PodList{}
+	}
+	for i := range list.Items { // before anything else, which may repeat what a pod's environment holds
+		b.redactor.pod(&list.Items[i])
+	}
 	for name, p := range map[string]string{
 		"version.json": "/version", "problems.json": "/problems", "events.json": "/events", "images.json": "/images",
 		"healthz.txt": "/healthz", "configz.json": "/configz", "metrics.txt": "/metrics", "stats.json": "/stats/summary",
@@ -95,14 +103,7 @@ func (b *bundle) fill(ctx context.Context, o BundleOptions) {
 		}
 		b.answer(ctx, name, p, q)
 	}
-	var list *v1.PodList
-	var err error
-	if list, err = b.client.Pods(ctx); err != nil {
-		b.miss("pods.yaml", err)
-	} else {
-		for i := range list.Items {
-			b.redactor.pod(&list.Items[i])
-		}
+	if err == nil {
 		var text bytes.Buffer
 		if err := printObject(&text, "yaml", list); err != nil {
 			b.miss("pods.yaml", err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"edgepod.dev/agent/manifests"
 	"edgepod.dev/agent/podmgr"
 	v1 "k8s.io/api/core/v1"
 )
@@ -36,8 +37,12 @@ func TestSecretsAreTakenOut(t *testing.T) {
 func TestABundleHoldsWhatHelpsAndNoSecrets(t *testing.T) {
 	n := newNode(t)
 	post(n, "default", "web", func(p *v1.Pod, _ *podmgr.Entry) {
-		p.Spec.Containers[0].Env = []v1.EnvVar{{Name: "DB_PASSWORD", Value: "correct-horse"}, {Name: "COLOUR", Value: "blue"}}
+		p.Spec.Containers[0].Env = []v1.EnvVar{{Name: "DB_PASSWORD", Value: "correct-horse"}, {Name: "API_KEY", Value: `b<at>"tery"`}, {Name: "COLOUR", Value: "blue"}}
 		p.Annotations = map[string]string{v1.LastAppliedConfigAnnotation: "correct-horse"}
+	})
+	n.board.Record(podmgr.Event{
+		Pod: manifests.Key{Namespace: "default", Name: "web"}, Type: v1.EventTypeWarning, Reason: "Unhealthy",
+		Message: `cannot log in with correct-horse or b<at>"tery"`,
 	})
 	w := n.log(t, "web")
 	w.print("hello from web\nconnecting with correct-horse\n")
@@ -56,7 +61,7 @@ func TestABundleHoldsWhatHelpsAndNoSecrets(t *testing.T) {
 	files := unzip(t, file)
 	for name, want := range map[string]string{
 		"pods.yaml": "COLOUR", "logs/default/web/app.log": "hello from web", "healthz.txt": "ping ok", "version.json": "v0.1.0", "configz.json": n.manifest,
-		"check.txt": "kernel", "host/uname.txt": "Linux", "errors.txt": "metrics.txt", "host/proc/meminfo.txt": "MemTotal",
+		"events.json": "cannot log in", "check.txt": "kernel", "host/uname.txt": "Linux", "errors.txt": "metrics.txt", "host/proc/meminfo.txt": "MemTotal",
 	} {
 		if !strings.Contains(files["agent-support/"+name], want) {
 			t.Errorf("%s lacks %q: %.200s", name, want, files["agent-support/"+name])
@@ -64,7 +69,7 @@ func TestABundleHoldsWhatHelpsAndNoSecrets(t *testing.T) {
 	}
 	listed := false
 	for name, text := range files {
-		if strings.Contains(text, "correct-horse") || strings.Contains(text, "hunter2") {
+		if strings.Contains(text, "correct-horse") || strings.Contains(text, "hunter2") || strings.Contains(text, "tery") {
 			t.Errorf("%s has a secret", name)
 		}
 		listed = listed || strings.Contains(text, "secret.yaml")

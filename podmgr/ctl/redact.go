@@ -1,6 +1,8 @@
 package ctl
 
 import (
+	"cmp"
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,12 +70,16 @@ func (r *redactor) pod(p *v1.Pod) {
 			if e.Value == "" || !secretName.MatchString(e.Name) {
 				continue
 			}
-			if len(e.Value) >= minSecret && !slices.Contains(r.values, e.Value) {
+			if len(e.Value) >= minSecret {
 				r.values = append(r.values, e.Value)
+				if b, err := json.Marshal(e.Value); err == nil { // as it stands in the agent's answers
+					r.values = append(r.values, string(b[1:len(b)-1]))
+				}
 			}
 			e.Value = redacted
 		}
 	}
-	slices.SortFunc(r.values, func(a, b string) int { return len(b) - len(a) })
+	slices.SortFunc(r.values, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	r.values = slices.Compact(r.values)
 	delete(p.Annotations, v1.LastAppliedConfigAnnotation) // it has the environment as it was
 }
