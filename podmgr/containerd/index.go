@@ -3,7 +3,9 @@ package containerd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -147,16 +149,39 @@ func (r *Runtime) relist(ctx context.Context) error {
 		uid := types.UID(d.Name())
 		p, err := readPodFile(r.podDir(uid))
 		if err != nil {
-			// Made in the instant of a power cut: nothing else of the pod can exist.
-			r.log.Warn().Err(err).Str("uid", d.Name()).Msg("removing a pod directory without a readable pod.json")
-			if err := removeTree(r.podDir(uid)); err != nil {
-				r.log.Warn().Err(err).Str("uid", d.Name()).Msg("removing a pod directory")
+			if p, err = r.unreadable(uid); err != nil {
+				continue
 			}
-			continue
 		}
 		r.index.addUID(manifests.Key{Namespace: p.Namespace, Name: p.Name}, uid)
 	}
 	return nil
+}
+
+// unreadable looks once more at a pod's directory when nobody is about to make it. It removes one without a pod.json, or
+// with an empty one: it was made in the instant of a power cut, and nothing else of the pod can exist. A file that cannot
+// be read (EMFILE, EIO) says nothing, and the directory stays.
+func (r *Runtime) unreadable(uid types.UID) (podFile, error) {
+	r.lives.Lock()
+	defer r.lives.Unlock()
+	dir := r.podDir(uid)
+	p, err := readPodFile(dir)
+	if err == nil {
+		return p, nil
+	}
+	if _, gone := os.Lstat(dir); gone != nil {
+		return p, err
+	}
+	log := r.log.Warn().Err(err).Str("uid", string(uid))
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoPodFile) {
+		log.Msg("a pod's file cannot be read; its directory is left as it is")
+		return p, err
+	}
+	log.Msg("removing a pod directory without a readable pod.json")
+	if err := removeTree(dir); err != nil {
+		r.log.Warn().Err(err).Str("uid", string(uid)).Msg("removing a pod directory")
+	}
+	return p, err
 }
 
 // Keys implements podmgr.Runtime.
@@ -183,6 +208,8 @@ func (r *Runtime) podState(uid types.UID) string {
 	return filepath.Join(r.cfg.State, "pods", string(uid))
 }
 
+var errNoPodFile = errors.New("it is not a pod's file")
+
 func readPodFile(dir string) (podFile, error) {
 	var p podFile
 	b, err := os.ReadFile(filepath.Join(dir, "pod.json"))
@@ -190,7 +217,7 @@ func readPodFile(dir string) (podFile, error) {
 		return p, fmt.Errorf("reading the pod's file: %w", err)
 	}
 	if err := json.Unmarshal(b, &p); err != nil || p.Name == "" {
-		return p, fmt.Errorf("reading %s: it is not a pod's file", filepath.Join(dir, "pod.json"))
+		return p, fmt.Errorf("reading %s: %w", filepath.Join(dir, "pod.json"), errNoPodFile)
 	}
 	return p, nil
 }
