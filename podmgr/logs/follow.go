@@ -29,10 +29,7 @@ func (r *reader) follow(ctx context.Context, changed <-chan struct{}, alive func
 			defer timer.Stop()
 			late = timer.C
 		}
-		if err := r.catchUp(ctx); err != nil {
-			return err
-		}
-		if err := r.printer.flush(); err != nil {
+		if err := r.buffered(func() error { return r.catchUp(ctx) }); err != nil {
 			return err
 		}
 		if over {
@@ -44,12 +41,35 @@ func (r *reader) follow(ctx context.Context, changed <-chan struct{}, alive func
 		case <-changed:
 		case <-wake:
 		case <-late:
-			if err := r.catchUp(ctx); err != nil {
-				return err
-			}
-			return nil
+			return r.buffered(func() error { return r.catchUp(ctx) })
 		}
 	}
+}
+
+// buffered lends the reader the buffers that read and what is printed needs, large ones while there are some, and hands
+// on at its end what was printed. Between two of them a file's unread rest lies in the file alone.
+func (r *reader) buffered(read func() error) error {
+	select {
+	case r.hub.wides <- struct{}{}:
+		w := r.hub.wide.Get().(*wide)
+		defer func() { r.hub.wide.Put(w); <-r.hub.wides }()
+		r.buf, r.printer.out, r.printer.flushAt = w.in[:], w.out[:0], wideSize
+		defer func() { r.printer.out = nil }()
+	default:
+		small := r.hub.read.Get().(*[readSize]byte)
+		defer r.hub.read.Put(small)
+		r.buf, r.printer.flushAt = small[:], smallFlush
+	}
+	if r.scan != nil {
+		r.scan.buf, r.scan.start, r.scan.end = r.buf, 0, 0
+	}
+	err := read()
+	if err == nil || errors.Is(err, context.Canceled) {
+		if ferr := r.printer.flush(); err == nil {
+			err = ferr
+		}
+	}
+	return err
 }
 
 // catchUp prints everything up to the end of the file that is current now.

@@ -17,6 +17,9 @@ type Hub struct {
 
 	// in and out hold the buffers of streams that have data; idle streams hold none. Readers have theirs in read.
 	in, out, read sync.Pool
+	// wide holds what readers that have much to read work with, wides counts those of them that are taken.
+	wide  sync.Pool
+	wides chan struct{}
 	// compressing lets one file be compressed at a time on the whole node: memory and the applications' CPU count more.
 	compressing chan struct{}
 }
@@ -27,7 +30,17 @@ const (
 	outSize = 128 << 10
 	// readSize holds the longest line; a thousand readers that are slow hold one each.
 	readSize = 20 << 10
+	// wideSize is what is read, and what is handed on, at once while there is room for a reader to be wide.
+	wideSize = 64 << 10
+	// maxWide bounds the memory of readers that are slow: those beyond it read in small steps.
+	maxWide = 16
 )
+
+// wide are the buffers of a reader that has much to read.
+type wide struct {
+	in  [wideSize]byte
+	out [wideSize + readSize]byte
+}
 
 // NewHub returns the hub of the logs under root.
 func NewHub(root string) *Hub {
@@ -37,6 +50,8 @@ func NewHub(root string) *Hub {
 		in:          sync.Pool{New: func() any { return new([inSize]byte) }},
 		out:         sync.Pool{New: func() any { return new([outSize]byte) }},
 		read:        sync.Pool{New: func() any { return new([readSize]byte) }},
+		wide:        sync.Pool{New: func() any { return new(wide) }},
+		wides:       make(chan struct{}, maxWide),
 		compressing: make(chan struct{}, 1),
 	}
 }

@@ -12,6 +12,10 @@ type printer struct {
 	o    ReadOptions
 	out  []byte
 	left int64 // bytes that may still be written; negative: no limit
+	// flushAt is how much is collected before it is handed on.
+	flushAt int
+	said    bool // something was printed
+	gap     bool // what comes next does not follow what was printed
 
 	since string     // as a stamp; empty: everything
 	lines [2]pending // stdout and stderr, each with a line whose end has not come
@@ -25,14 +29,14 @@ type pending struct {
 }
 
 const (
-	// flushAt is how much is collected before it is handed on.
-	flushAt = 8 << 10
+	// smallFlush is the least flushAt.
+	smallFlush = 8 << 10
 	// longest is how much of one line is collected so that lines of the other stream do not cut it.
 	longest = 1 << 20
 )
 
 func newPrinter(w io.Writer, o ReadOptions) *printer {
-	p := &printer{w: w, o: o, left: -1}
+	p := &printer{w: w, o: o, left: -1, flushAt: smallFlush}
 	if o.LimitBytes != nil {
 		p.left = *o.LimitBytes
 	}
@@ -71,6 +75,9 @@ func (p *printer) line(b []byte) error {
 	if err != nil || !p.o.wanted(l) {
 		return nil
 	}
+	if p.gap {
+		p.sayGap(l.stamp)
+	}
 	held := &p.lines[streamIndex(l.stream)]
 	first := !held.open
 	if first {
@@ -80,6 +87,7 @@ func (p *printer) line(b []byte) error {
 	if held.drop {
 		return nil
 	}
+	p.said = true
 	to := &p.out
 	if l.partial || len(held.data) > 0 {
 		to = &held.data
@@ -96,10 +104,31 @@ func (p *printer) line(b []byte) error {
 		p.out = append(p.out, held.data...)
 		held.data = nil
 	}
-	if len(p.out) >= flushAt {
+	if len(p.out) >= p.flushAt {
 		return p.flush()
 	}
 	return nil
+}
+
+// missing stands in the output for what the container printed and this reader did not see.
+const missing = "[agent] output is missing here: the log was rotated away, or damaged, before it was read"
+
+// sayGap ends the lines that were begun before the gap and says that there is one.
+func (p *printer) sayGap(stamp []byte) {
+	p.gap = false
+	for i := range p.lines {
+		if held := p.lines[i].data; len(held) > 0 {
+			p.out = append(append(p.out, held...), '\n')
+		}
+		p.lines[i] = pending{}
+	}
+	if p.before(stamp) {
+		return
+	}
+	if p.o.Timestamps {
+		p.out = append(append(p.out, stamp...), ' ')
+	}
+	p.out = append(append(p.out, missing...), '\n')
 }
 
 // flush hands on what was collected.

@@ -41,15 +41,13 @@ func (h *Hub) Read(ctx context.Context, w io.Writer, path string, o ReadOptions,
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	buf := h.read.Get().(*[readSize]byte)
-	defer h.read.Put(buf)
-	r := &reader{hub: h, topic: h.topic(path, false), dir: dir, base: filepath.Base(path), buf: buf[:], printer: newPrinter(w, o)}
+	r := &reader{hub: h, topic: h.topic(path, false), dir: dir, base: filepath.Base(path), printer: newPrinter(w, o)}
 	defer h.release(path, r.topic, false)
 	defer r.close()
 	changed, stop := r.topic.follow()
 	defer stop()
 
-	err = r.existing(ctx)
+	err = r.buffered(func() error { return r.existing(ctx) })
 	if err == nil && o.Follow {
 		err = r.follow(ctx, changed, alive)
 	}
@@ -70,7 +68,7 @@ type reader struct {
 	topic   *topic
 	dir     *os.File
 	base    string
-	buf     []byte
+	buf     []byte // set while it reads: one who waits holds none
 	printer *printer
 
 	file *os.File // being read; nil when it does not exist
@@ -107,6 +105,8 @@ func (r *reader) existing(ctx context.Context) error {
 			n = skip
 		}
 		err = r.rotated(ctx, r.base+"."+list[i].stamp, n)
+		// What is missing before anything was printed is no gap: the log begins later.
+		r.printer.gap = r.printer.gap && r.printer.said
 	}
 	r.use(current)
 	if err != nil {
@@ -189,15 +189,17 @@ func (r *reader) open(name string) (f *os.File, gz bool, err error) {
 }
 
 // rotated prints a rotated file after passing over skip line ends. One that was deleted meanwhile, or is damaged, is
-// passed over: what it held is lost, what follows is not.
+// passed over, and what follows it says so: what it held is lost, what follows is not.
 func (r *reader) rotated(ctx context.Context, name string, skip int64) error {
 	f, gz, err := r.open(name)
 	if err != nil {
+		r.printer.gap = true
 		return nil
 	}
 	defer func() { _ = f.Close() }()
 	s, err := newScanner(f, gz, r.buf)
 	if err != nil {
+		r.printer.gap = true
 		return nil
 	}
 	for skip > 0 {
@@ -235,7 +237,11 @@ func (r *reader) print(ctx context.Context, s *scanner) error {
 			return ctx.Err()
 		}
 		line, err := s.next()
-		if errors.Is(err, io.EOF) || (err != nil && s.gz) {
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil && s.gz {
+			r.printer.gap = true
 			return nil
 		}
 		if err != nil {

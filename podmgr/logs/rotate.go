@@ -77,12 +77,20 @@ func (w *Writer) prune(list []rotated, keep int) []rotated {
 	return list
 }
 
+// A file that fills in less than this is of a flood: it is deleted so soon that compressing it would only take the CPU that
+// the application and its readers need. Below a size that costs nothing.
+const (
+	floodSize = 1 << 20
+	floodTime = 2 * time.Second
+)
+
 // rotate renames the file away and begins a new one. The caller holds mu.
 func (w *Writer) rotate() error {
 	// Make room first: on a full disk that is what lets the new file be created, and the bound on all files holds at
 	// every moment.
 	list := w.prune(listRotated(filepath.Base(w.path), w.names()), w.maxFiles-2)
 	stamp := nextStamp(w.current.stamp, time.Now())
+	flood := w.current.size >= floodSize && time.Since(w.current.began) < floodTime
 	if err := w.swap(stamp); err != nil {
 		return err
 	}
@@ -92,7 +100,7 @@ func (w *Writer) rotate() error {
 		return nil
 	}
 	// The newest rotated file stays plain: log shippers are still reading it. The one before it is compressed.
-	if n := len(list); n > 0 && !list[n-1].gz {
+	if n := len(list); n > 0 && !list[n-1].gz && !flood {
 		w.compress(list[n-1].stamp)
 	}
 	return nil

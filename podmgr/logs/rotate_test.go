@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,7 @@ func TestOlderFilesAreCompressedAndTheOldestDeleted(t *testing.T) {
 		w.background.Wait()
 	}
 	names, _ := filepath.Glob(path + "*")
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(strings.TrimSuffix(a, gzSuffix), strings.TrimSuffix(b, gzSuffix)) })
 	var kinds []string
 	for _, n := range names {
 		kinds = append(kinds, regexp.MustCompile(`\d{8}-\d{6}(\.\d{4})?`).ReplaceAllString(filepath.Base(n), "T"))

@@ -60,7 +60,8 @@ type current struct {
 	file  *os.File // nil while it cannot be opened
 	size  int64
 	inode uint64
-	stamp string // of the newest rotated file; the next one is later, whatever the clock says
+	stamp string    // of the newest rotated file; the next one is later, whatever the clock says
+	began time.Time // when it was opened
 }
 
 // lost is what could not be written since the last write that could.
@@ -123,7 +124,7 @@ func (w *Writer) open() error {
 		_ = f.Close()
 		return fmt.Errorf("mending log %q: %w", w.path, err)
 	}
-	w.current.file, w.current.size, w.current.inode = f, size, inode(f)
+	w.current.file, w.current.size, w.current.inode, w.current.began = f, size, inode(f), time.Now()
 	return nil
 }
 
