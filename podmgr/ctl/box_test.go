@@ -29,7 +29,7 @@ type box struct {
 	killed    int // commands that their context ended
 }
 
-func newBox(t *testing.T) *box { return &box{root: t.TempDir(), manifest: t.TempDir()} }
+func newBox(t testing.TB) *box { return &box{root: t.TempDir(), manifest: t.TempDir()} }
 
 func (b *box) Exec(ctx context.Context, _ string, c podmgr.Command) error {
 	if c.Args[0] == "size" {

@@ -51,7 +51,9 @@ func NewClient(socket string) *Client {
 // transport connects by dial, whatever the address; TLS is part of it.
 func (c *Client) transport() *http.Transport {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
-	return &http.Transport{DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, DisableCompression: true}
+	return &http.Transport{
+		DialContext: dial, DialTLSContext: dial, DisableKeepAlives: true, DisableCompression: true, ReadBufferSize: copySize,
+	}
 }
 
 // do sends a request and returns the answer's body when its status is good.

@@ -47,7 +47,7 @@ type node struct {
 	*box
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	n := &node{board: podmgr.NewBoard(), hub: logs.NewHub(t.TempDir()), images: &fakeImages{}, box: newBox(t)}
 	s := server.New(server.Config{
 		Containers: n.box, Restart: n.restart, Configz: n.configz,

@@ -203,7 +203,7 @@ func (c *Client) logs(ctx context.Context, w io.Writer, o LogsOptions, container
 		prefix = fmt.Sprintf("[pod/%s/%s] ", o.Pod, container)
 	}
 	if _, whole := w.(*lineWriter); prefix == "" && !whole {
-		_, err = io.Copy(w, body)
+		_, err = io.CopyBuffer(struct{ io.Writer }{w}, body, make([]byte, copySize)) // a file's own ReadFrom copies less at once
 	} else {
 		err = copyLines(w, body, prefix)
 	}
@@ -216,14 +216,33 @@ func (c *Client) logs(ctx context.Context, w io.Writer, o LogsOptions, container
 	return err
 }
 
-// copyLines writes r line by line, each in one Write and behind the prefix.
+// copySize is how much of an answer is read and of a log is written at once.
+const copySize = 64 << 10
+
+// copyLines writes r in whole lines, each behind the prefix: as many as have come in one Write.
 func copyLines(w io.Writer, r io.Reader, prefix string) error {
-	for b := bufio.NewReader(r); ; {
-		line, err := b.ReadBytes('\n')
-		if len(line) > 0 {
-			if _, werr := w.Write(append([]byte(prefix), line...)); werr != nil {
+	b := bufio.NewReaderSize(r, copySize)
+	var out []byte
+	begun := false // the end of out is a part of a line
+	for {
+		part, err := b.ReadSlice('\n')
+		if len(part) > 0 && !begun {
+			out = append(out, prefix...)
+		}
+		out = append(out, part...)
+		if begun = errors.Is(err, bufio.ErrBufferFull); begun {
+			continue
+		}
+		if err == nil && len(out) < copySize {
+			if more, _ := b.Peek(b.Buffered()); bytes.IndexByte(more, '\n') >= 0 {
+				continue
+			}
+		}
+		if len(out) > 0 {
+			if _, werr := w.Write(out); werr != nil {
 				return werr
 			}
+			out = out[:0]
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
