@@ -56,7 +56,9 @@ func TestOlderFilesAreCompressedAndTheOldestDeleted(t *testing.T) {
 		w.background.Wait()
 	}
 	names, _ := filepath.Glob(path + "*")
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(strings.TrimSuffix(a, gzSuffix), strings.TrimSuffix(b, gzSuffix)) })
+	slices.SortFunc(names, func(a, b string) int {
+		return strings.Compare(strings.TrimSuffix(a, gzSuffix), strings.TrimSuffix(b, gzSuffix))
+	})
 	var kinds []string
 	for _, n := range names {
 		kinds = append(kinds, regexp.MustCompile(`\d{8}-\d{6}(\.\d{4})?`).ReplaceAllString(filepath.Base(n), "T"))
