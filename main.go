@@ -235,7 +235,7 @@ func run(c *cli.Context) error {
 		return err
 	}
 	defer engine.Close()
-	sources, err := dirSources(c, node, log)
+	sources, err := dirSources(c, manifests.Options{NodeName: node, RuntimeClasses: engine.RuntimeClasses()}, log)
 	if err != nil {
 		return err
 	}
@@ -352,7 +352,7 @@ func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Co
 }
 
 // dirSources makes one source for each manifest directory, with a store of its own.
-func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Source, error) {
+func dirSources(c *cli.Context, of manifests.Options, log zerolog.Logger) ([]podmgr.Source, error) {
 	var out []podmgr.Source
 	grace := c.Duration("mass-removal-grace")
 	if grace == 0 {
@@ -367,7 +367,7 @@ func dirSources(c *cli.Context, node string, log zerolog.Logger) ([]podmgr.Sourc
 		s, err := dir.New(dir.Config{
 			Dir: abs, Create: true, MassRemovalGrace: grace, MaxFileSize: manifests.MaxFileSize,
 			StoreDir: filepath.Join(c.String("root"), "manifests", hex.EncodeToString(sum[:8])),
-			Codec:    dir.NewCodec(node), Log: log,
+			Codec:    dir.NewCodec(of), Log: log,
 		})
 		if err != nil {
 			return nil, err

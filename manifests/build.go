@@ -75,7 +75,7 @@ func build(doc *v1.Pod, origin Origin, opt Options) (*Pod, []finding) {
 	if err != nil {
 		return nil, append(findings, finding{message: err.Error()})
 	}
-	idle, wrong := warnings(append(removed, checkSupport(generic)...))
+	idle, wrong := warnings(slices.Concat(removed, checkSupport(generic), checkRuntimeClass(doc, opt)))
 	findings = append(findings, wrong...)
 
 	// What is built comes from the canonical bytes alone, so that DecodeStored builds the very same pod.
@@ -117,6 +117,24 @@ func checkNames(doc *v1.Pod, opt Options) []finding {
 		})
 	}
 	return findings
+}
+
+// checkRuntimeClass refuses a pod that the node has no runtime for: it could never start.
+func checkRuntimeClass(doc *v1.Pod, opt Options) []finding {
+	name := doc.Spec.RuntimeClassName
+	if name == nil || *name == "" || slices.Contains(opt.RuntimeClasses, *name) {
+		return nil
+	}
+	f := finding{path: "spec.runtimeClassName", message: fmt.Sprintf("runtimeclass.node.k8s.io %q not found", *name)}
+	switch {
+	case opt.RuntimeClasses == nil:
+		f.message, f.warning = fmt.Sprintf("whether the node has the runtime class %q is not known here", *name), true
+	case len(opt.RuntimeClasses) == 0:
+		f.hint = "this node has none; see --runtime-class"
+	default:
+		f.hint = "this node has " + strings.Join(opt.RuntimeClasses, ", ") + "; see --runtime-class"
+	}
+	return []finding{f}
 }
 
 // admit applies the defaults and the validation of the API server to a pod and returns it as the server would store it.

@@ -30,6 +30,9 @@ type Options struct {
 	// NodeName becomes spec.nodeName; a manifest that names another node is refused. When empty, spec.nodeName stays
 	// as the manifest has it.
 	NodeName string
+	// RuntimeClasses are what spec.runtimeClassName may name; a pod of another class is refused. Nil: they are not known
+	// here, and the pod has a warning that says so.
+	RuntimeClasses []string
 }
 
 // Decode turns the bytes of a file into its pods and its problems. It is pure: it reads nothing, keeps nothing, and the

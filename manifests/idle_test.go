@@ -35,6 +35,36 @@ spec:
     projected: {sources: [{serviceAccountToken: {path: token}}, {configMap: {name: kube-root-ca.crt}}]}
 `
 
+func TestAPodOfAnUnknownRuntimeClassIsRefused(t *testing.T) {
+	text := []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  runtimeClassName: kata\n  containers: [{name: a, image: x}]\n")
+	const at = "pod.yaml:5: spec.runtimeClassName: "
+	for name, c := range map[string]struct {
+		classes           []string
+		refused, warnings string
+	}{
+		"among others":            {classes: []string{"crun", "kata"}},
+		"not among others":        {classes: []string{"crun", "wasm"}, refused: at + `runtimeclass.node.k8s.io "kata" not found (this node has crun, wasm; see --runtime-class)`},
+		"none on the node":        {classes: []string{}, refused: at + `runtimeclass.node.k8s.io "kata" not found (this node has none; see --runtime-class)`},
+		"nobody knows the node's": {warnings: at + `whether the node has the runtime class "kata" is not known here`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pods, problems := Decode("pod.yaml", text, Options{RuntimeClasses: c.classes})
+			var refused, warned string
+			for _, p := range problems {
+				refused += p.String()
+			}
+			for _, p := range pods {
+				for _, w := range p.Warnings {
+					warned += w.String()
+				}
+			}
+			if len(pods)+len(problems) != 1 || refused != c.refused || warned != c.warnings {
+				t.Errorf("%d pods, problems %q, warnings %q", len(pods), refused, warned)
+			}
+		})
+	}
+}
+
 func TestWhatIsWithoutEffectIsNamedAndThePodIsGood(t *testing.T) {
 	pods, problems := Decode("pod.yaml", []byte(idlePod), Options{NodeName: "box"})
 	if len(pods) != 1 || len(problems) > 0 {

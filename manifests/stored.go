@@ -46,7 +46,11 @@ func DecodeStored(b []byte) (*Pod, error) {
 	doc, findings := decodeStrict[v1.Pod](s.Document, generic)
 	var p *Pod
 	if len(findings) == 0 {
-		p, findings = build(doc, s.Origin, Options{NodeName: s.NodeName})
+		of := Options{NodeName: s.NodeName}
+		if class := doc.Spec.RuntimeClassName; class != nil {
+			of.RuntimeClasses = []string{*class} // it was taken once; its containers start while the node still has it
+		}
+		p, findings = build(doc, s.Origin, of)
 	}
 	if len(findings) > 0 {
 		f := findings[0]

@@ -29,6 +29,22 @@ func TestAStoredPodComesBackTheSame(t *testing.T) {
 	}
 }
 
+func TestAStoredPodKeepsItsRuntimeClass(t *testing.T) {
+	text := strings.Replace(good, "spec: {", "spec: {runtimeClassName: kata, ", 1)
+	pods, problems := Decode("f", []byte(text), Options{RuntimeClasses: []string{"kata"}})
+	if len(pods) != 1 {
+		t.Fatal(problems)
+	}
+	b, err := Encode(pods[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := DecodeStored(b)
+	if err != nil || *back.Object.Spec.RuntimeClassName != "kata" || len(back.Warnings) > 0 {
+		t.Errorf("%v, %v", back, err)
+	}
+}
+
 func TestADamagedStoredPodIsRefused(t *testing.T) {
 	pods, _ := Decode("f", []byte(good), box)
 	b, err := Encode(pods[0])

@@ -63,7 +63,7 @@ func podFields() []Field {
 		{Path: "spec.hostIPC", Since: first},
 		{Path: "spec.shareProcessNamespace", Since: first},
 		{Path: "spec.hostUsers", Since: next, Note: "false where kernel, OCI runtime and containerd can map IDs; the pod waits with the reason where they cannot"},
-		{Path: "spec.runtimeClassName", Since: next, Note: "the names given with --runtime-class; the pod waits when it is another"},
+		{Path: "spec.runtimeClassName", Since: next, Note: "the names given with --runtime-class; a pod of another is refused when its file is read"},
 		{Path: "spec.hostname", Since: first},
 		{Path: "spec.subdomain", Since: next, Note: "in /etc/hosts; nothing answers for it in DNS without a cluster"},
 		{Path: "spec.setHostnameAsFQDN", Since: next},

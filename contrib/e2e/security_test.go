@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -229,7 +230,6 @@ func classCases() []securityCase {
 	class := func(name string) func(*v1.PodSpec) { return func(s *v1.PodSpec) { s.RuntimeClassName = &name } }
 	return []securityCase{
 		{name: "class", script: "echo ran", change: class("noting"), want: []string{"ran"}},
-		{name: "class-unknown", change: class("unheard-of"), blocked: "runtimeclass.node.k8s.io \"unheard-of\" not found"},
 	}
 }
 
@@ -299,6 +299,7 @@ func TestSecurityFieldsReachTheKernel(t *testing.T) {
 		if b, err := os.ReadFile(filepath.Join(n.Dir, "noted")); err != nil || !strings.Contains(string(b), "create") {
 			t.Errorf("the runtime of the class was not asked to create a container: %q, %v", b, err)
 		}
+		checkUnknownClass(t, n)
 		if !fileExists(filepath.Join(shared, "from-inside", "seen")) {
 			t.Error("a mount made in a container with Bidirectional propagation did not reach the node")
 		}
@@ -306,6 +307,33 @@ func TestSecurityFieldsReachTheKernel(t *testing.T) {
 			checkUsersStay(t, n)
 		}
 	}, "--allowed-unsafe-sysctls", "net.core.somaxconn")
+}
+
+// checkUnknownClass changes the class of a pod that runs to one that the node has not: the file is refused, and the pod stays.
+func checkUnknownClass(t *testing.T, n *node.Node) {
+	t.Helper()
+	p := node.Pod("class-stays", node.Sleep)
+	p.Spec.RuntimeClassName = new("noting")
+	n.Apply(p)
+	n.WaitRunning("class-stays")
+	n.Settle()
+	before := n.Processes()
+	p.Spec.RuntimeClassName = new("unheard-of")
+	n.Apply(p)
+	n.Eventually("the unknown class to be shown", func() string {
+		for _, p := range n.Problems() {
+			if filepath.Base(p.File) == "class-stays.yaml" && p.Line > 1 && p.Field == "spec.runtimeClassName" && p.Kept &&
+				strings.Contains(p.Message, `runtimeclass.node.k8s.io "unheard-of" not found`) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("%+v", n.Problems())
+	})
+	same(t, "an unknown runtime class", before, n.Processes())
+	out, _, code := n.Agent("validate", filepath.Join(n.Manifests(), "class-stays.yaml"))
+	if code != 1 || !strings.Contains(out, "this node has noting") {
+		t.Errorf("validate said %q and ended with %d", out, code)
+	}
 }
 
 // checkUsersStay has a pod with users of its own keep them over a restart of the agent, and over one of its container after
@@ -316,6 +344,7 @@ func checkUsersStay(t *testing.T, n *node.Node) {
 	p.Spec.HostUsers = new(false)
 	n.Apply(p)
 	n.WaitRunning("users-stay")
+	n.Settle()
 	before, said := n.Processes(), n.MustAgent("logs", "users-stay")
 	if !strings.HasSuffix(said, " 65536\n") {
 		t.Errorf("the container's IDs are mapped %q", said)

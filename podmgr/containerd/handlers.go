@@ -9,6 +9,13 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
+// RuntimeClasses are what spec.runtimeClassName of a pod from a file may name, in order; never nil.
+func (r *Runtime) RuntimeClasses() []string {
+	names := slices.AppendSeq(make([]string, 0, len(r.handlers)), maps.Keys(r.handlers))
+	slices.Sort(names)
+	return names
+}
+
 // Handlers are the OCI runtimes that a RuntimeClass may name, as a Node shows them: the default one, under no name and under
 // that of runc, and those of --runtime-class.
 func (r *Runtime) Handlers() []v1.NodeRuntimeHandler {

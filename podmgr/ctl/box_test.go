@@ -85,7 +85,7 @@ func (b *box) restart(_ context.Context, k manifests.Key) error {
 }
 
 func (b *box) configz() any {
-	return map[string]any{"manifests": []string{b.manifest}, "registry-token": "hunter2"}
+	return map[string]any{"root": b.root, "manifests": []string{b.manifest}, "registry-token": "hunter2", "runtime-class": []string{"kata=io.containerd.kata.v2"}}
 }
 
 func (b *box) stats(w http.ResponseWriter, _ *http.Request) {

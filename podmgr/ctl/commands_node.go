@@ -1,6 +1,10 @@
 package ctl
 
-import "context"
+import (
+	"context"
+
+	"edgepod.dev/agent/manifests"
+)
 
 // manifestCommands are those about manifests.
 func manifestCommands() []Command {
@@ -32,7 +36,11 @@ func manifestCommands() []Command {
 		},
 		{
 			Name: "validate", Usage: "check manifests without running them", Args: "FILE|DIR|- ...",
-			Run: func(_ context.Context, e Env, in Input) error { return Validate(e.Streams, "", in.Args) },
+			Flags: []Flag{{"runtime-class", "", []string(nil), "`NAME` that spec.runtimeClassName may have (default: those of the running agent)"}},
+			Run: func(ctx context.Context, e Env, in Input) error {
+				of := manifests.Options{RuntimeClasses: e.Client.runtimeClasses(ctx, in.StringSlice("runtime-class"))}
+				return Validate(e.Streams, of, in.Args)
+			},
 		},
 	}
 }

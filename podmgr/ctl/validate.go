@@ -1,12 +1,15 @@
 package ctl
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"edgepod.dev/agent/manifests"
 )
@@ -16,12 +19,12 @@ var errInvalid = errors.New("the manifests have problems")
 
 // Validate checks manifests without an agent: the files named, those of the directories named, and standard input for
 // "-". It prints "file:line: field: message" for each problem and "file: ok, pod namespace/name" for each good pod, and
-// returns an error when there is a problem. nodeName may be empty.
-func Validate(s Streams, nodeName string, args []string) error {
+// returns an error when there is a problem.
+func Validate(s Streams, of manifests.Options, args []string) error {
 	if len(args) == 0 {
 		return UsageError("name the files or directories to validate, or - for standard input")
 	}
-	v := &validator{streams: s, options: manifests.Options{NodeName: nodeName}, seen: map[manifests.Key]manifests.Origin{}}
+	v := &validator{streams: s, options: of, seen: map[manifests.Key]manifests.Origin{}}
 	for _, arg := range args {
 		v.arg(arg)
 	}
@@ -37,6 +40,32 @@ func Validate(s Streams, nodeName string, args []string) error {
 		return errInvalid
 	}
 	return nil
+}
+
+// runtimeClasses are those that a pod of the node may name: the given ones, as --runtime-class of `agent run` has them,
+// else those of the agent, if one runs. Nil: nobody knows.
+func (c *Client) runtimeClasses(ctx context.Context, given []string) []string {
+	if len(given) == 0 {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		var conf struct {
+			Agent struct {
+				Root    string   `json:"root"` // an agent always has one
+				Classes []string `json:"runtime-class"`
+			} `json:"agent"`
+		}
+		if err := c.get(ctx, "/configz", nil, &conf); err != nil || conf.Agent.Root == "" {
+			return nil
+		}
+		given = conf.Agent.Classes
+	}
+	names := make([]string, 0, len(given))
+	for _, g := range given {
+		name, _, _ := strings.Cut(g, "=")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // validator is one validation; names must be unique over all of its files.

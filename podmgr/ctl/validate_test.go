@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"edgepod.dev/agent/manifests"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,34 @@ spec:
   - name: app
     image: nginx
 `
+
+func TestValidateKnowsTheRuntimeClassesOfTheAgentOrIsTold(t *testing.T) {
+	n := newNode(t)
+	const refused, unknown = `<stdin>:6: spec.runtimeClassName: runtimeclass.node.k8s.io "gvisor" not found`, `warning: <stdin>:6: spec.runtimeClassName: whether the node has the runtime class "gvisor" is not known here`
+	for _, c := range []struct {
+		name   string
+		client *Client
+		given  []string
+		code   int
+		want   string
+	}{
+		{"an agent that has it not", n.Client, nil, 1, refused + " (this node has kata; see --runtime-class)\n"},
+		{"no agent", NewClient("/nonexistent"), nil, 0, "<stdin>: ok, pod default/web\n" + unknown + "\n"},
+		{"given", NewClient("/nonexistent"), []string{"gvisor"}, 0, "<stdin>: ok, pod default/web\n"},
+		{"given as the agent has it", n.Client, []string{"gvisor=io.containerd.runsc.v1"}, 0, "<stdin>: ok, pod default/web\n"},
+		{"others given", n.Client, []string{"b=io.b", "a=io.a"}, 1, refused + " (this node has a, b; see --runtime-class)\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out, errs, err := run(func(s Streams) error {
+				s.In = strings.NewReader(strings.Replace(goodPod, "spec:\n", "spec:\n  runtimeClassName: gvisor\n", 1))
+				return Validate(s, manifests.Options{RuntimeClasses: c.client.runtimeClasses(t.Context(), c.given)}, []string{"-"})
+			})
+			if ExitCode(err) != c.code || out+errs != c.want {
+				t.Errorf("exit %d: %s%s", ExitCode(err), out, errs)
+			}
+		})
+	}
+}
 
 func TestValidate(t *testing.T) {
 	dir := t.TempDir()
@@ -62,7 +91,7 @@ func TestValidate(t *testing.T) {
 			t.Chdir(dir)
 			out, _, err := run(func(s Streams) error {
 				s.In = strings.NewReader(c.stdin)
-				return Validate(s, "", c.args)
+				return Validate(s, manifests.Options{}, c.args)
 			})
 			if ExitCode(err) != c.code {
 				t.Errorf("exit %d: %v", ExitCode(err), err)

@@ -207,20 +207,20 @@ func TestASecretIsReadChangedKeptAndStoredForRootOnly(t *testing.T) {
 
 func TestAStoredPodCanBeStoredAgain(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	s := &store{dir: dir, codec: NewCodec("node")}
+	s := &store{dir: dir, codec: NewCodec(manifests.Options{NodeName: "node"})}
 	s.load()
 	docs := s.codec.Decode("/m/web.yaml", []byte(manifest("web", "v1")))
 	claims := map[id]claim{key("web"): {wanted: wanted{pod: docs.Pods[0]}, file: "web.yaml"}}
 	must(t, s.stage(claims, false))
 	must(t, s.commit(claims))
-	s = &store{dir: dir, codec: NewCodec("node")}
+	s = &store{dir: dir, codec: NewCodec(manifests.Options{NodeName: "node"})}
 	st := s.load()
 	c := st.claims[key("web")]
 	c.beside = []string{"a new problem beside it"}
 	st.claims[key("web")] = c
 	must(t, s.stage(st.claims, false))
 	must(t, s.commit(st.claims))
-	if got := (&store{dir: dir, codec: NewCodec("node")}).load().claims[key("web")]; len(got.beside) != 1 {
+	if got := (&store{dir: dir, codec: NewCodec(manifests.Options{NodeName: "node"})}).load().claims[key("web")]; len(got.beside) != 1 {
 		t.Errorf("the store knows %+v", got)
 	}
 }

@@ -44,7 +44,7 @@ func config(dir string) Config {
 	return Config{
 		Dir: dir, Create: true, StoreDir: dir + ".store", Log: zerolog.Nop(), MassRemovalGrace: 300 * time.Millisecond,
 		Rescan: time.Hour, // events have to be enough
-		Codec:  NewCodec("node"),
+		Codec:  NewCodec(manifests.Options{NodeName: "node"}),
 	}
 }
 

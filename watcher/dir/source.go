@@ -44,12 +44,10 @@ type Codec struct {
 	DecodeStoredConfig func([]byte) (*manifests.Config, error)
 }
 
-// NewCodec is the Codec of the node.
-func NewCodec(nodeName string) Codec {
+// NewCodec is the Codec of a node.
+func NewCodec(of manifests.Options) Codec {
 	return Codec{
-		Decode: func(file string, data []byte) manifests.Documents {
-			return manifests.DecodeAll(file, data, manifests.Options{NodeName: nodeName})
-		},
+		Decode: func(file string, data []byte) manifests.Documents { return manifests.DecodeAll(file, data, of) },
 		Encode: manifests.Encode, DecodeStored: manifests.DecodeStored,
 		EncodeConfig: manifests.EncodeConfig, DecodeStoredConfig: manifests.DecodeStoredConfig,
 	}

@@ -117,7 +117,7 @@ func TestNothingIsWrittenWhileNothingChanges(t *testing.T) {
 
 func TestAVersionIsKnownToTheStoreBeforeItIsDurable(t *testing.T) {
 	open := func(dir string) (*store, state) {
-		s := &store{dir: dir, codec: NewCodec(""), log: zerolog.Nop()}
+		s := &store{dir: dir, codec: NewCodec(manifests.Options{}), log: zerolog.Nop()}
 		return s, s.load()
 	}
 	decoded := func(app string) map[id]claim {
