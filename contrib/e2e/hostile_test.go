@@ -110,16 +110,30 @@ func configCases() []hostileCase {
 	refusedDir := func(name, d string) hostileCase {
 		return hostileCase{config: dir(d), securityCase: securityCase{name: "workdir-" + name, waits: "ErrImagePull", message: "which is not allowed"}}
 	}
+	podDir := func(name, d string, entries ...entry) hostileCase {
+		return hostileCase{entries: entries, securityCase: securityCase{
+			name: "workdir-" + name, waits: "CreateContainerConfigError", message: "which is not allowed",
+			change: func(s *v1.PodSpec) { s.Containers[0].WorkingDir = d },
+		}}
+	}
 	long := strings.Repeat("a", 200<<10)
 	return []hostileCase{
 		refusedDir("proc", "/proc/self/fd/8"),
 		refusedDir("dots", "/a/../proc/./self/cwd"),
 		refusedDir("relative", "../../proc/self/fd/9"),
 		refusedDir("sys", "/sys/fs/cgroup"),
+		refusedDir("dev", "/dev/fd/8"),
+		refusedImage("workdir-dev-link", "which is not allowed", dir("/way"), link("way", "/dev/fd/8")),
+		podDir("of-the-pod", "/data", link("data", "/proc/self/fd/8")),
+		podDir("of-the-pod-below", "data/fd/8", link("data", "../../proc/self")),
 		refusedImage("workdir-link", "which is not allowed", dir("/way/self/fd/8"), link("way", "/proc")),
 		refusedImage("workdir-links", "which is not allowed", dir("/one/8"), link("one", "two/fd"), link("two", "../proc/self")),
 		refusedImage("workdir-long", "is no path", dir("/"+strings.Repeat("a/", 3000))),
 		runs("workdir-link-inside", "pwd -P", []string{"/tmp\n"}, nil, dir("/here"), link("here", "tmp")),
+		{entries: []entry{link("here", "tmp")}, securityCase: securityCase{
+			name: "workdir-of-the-pod-inside", script: "pwd -P", want: []string{"/tmp/new\n"},
+			change: func(s *v1.PodSpec) { s.Containers[0].WorkingDir = "/here/new" },
+		}},
 		runs("workdir-up", "pwd", []string{"/etc\n"}, nil, dir("../../../../etc")),
 		refusedImage("env-many", "environment has 5000 words", set(func(c *ggcr.Config) { c.Env = many(5000, "V") })),
 		refusedImage("env-long", "environment is too long", set(func(c *ggcr.Config) { c.Env = []string{"A=" + long} })),
@@ -248,6 +262,7 @@ func TestHostileImages(t *testing.T) {
 		n.Start()
 		last := len(cases) - 1
 		runSecurityCases(t, n, cases[:last])
+		checkVolumeLinks(t, n, canary)
 		checkLabels(t, n, cases[last])
 		if got, err := os.ReadFile(canary); err != nil || string(got) != text {
 			t.Errorf("an image changed a file of the node: %q, %v", got, err)
@@ -308,6 +323,33 @@ func hostileImage(t *testing.T, base ggcr.Image, h hostileCase) ggcr.Image {
 		t.Fatal(err)
 	}
 	return img
+}
+
+// checkVolumeLinks has containers begin in links that another one put into their volume, to each file that the OCI runtime
+// may have open (CVE-2024-21626). Where such links lead no one can see before: the OCI runtime has to refuse to start there.
+func checkVolumeLinks(t *testing.T, n *node.Node, canary string) {
+	t.Helper()
+	p := node.Pod("workdir-in-a-volume", "")
+	p.Spec.RestartPolicy = v1.RestartPolicyNever
+	p.Spec.Volumes = []v1.Volume{{Name: "v", VolumeSource: v1.VolumeSource{EmptyDir: &v1.EmptyDirVolumeSource{}}}}
+	c := p.Spec.Containers[0]
+	c.VolumeMounts = []v1.VolumeMount{{Name: "v", MountPath: "/v"}}
+	links := *c.DeepCopy()
+	links.Name, links.Command = "links", []string{"sh", "-c", "cd /v; for i in 3 4 5 6 7 8 9 10 11 12; do ln -s /proc/self/fd/$i $i; done"}
+	p.Spec.InitContainers, p.Spec.Containers = []v1.Container{links}, nil
+	for fd := 3; fd <= 12; fd++ {
+		c := *c.DeepCopy()
+		c.Name, c.WorkingDir = fmt.Sprintf("fd%d", fd), fmt.Sprintf("/v/%d", fd)
+		c.Command = []string{"sh", "-c", "cat ../../../../../../../../../../../.." + canary}
+		p.Spec.Containers = append(p.Spec.Containers, c)
+	}
+	n.Apply(p)
+	p = n.Wait(p.Name, "failed", func(p *v1.Pod) bool { return p != nil && p.Status.Phase == v1.PodFailed })
+	for _, s := range p.Status.ContainerStatuses {
+		if s.State.Terminated == nil || s.State.Terminated.Reason != "StartError" {
+			t.Errorf("%s ended as %+v: %s", s.Name, s.State, n.MustAgent("logs", p.Name, "-c", s.Name))
+		}
+	}
 }
 
 // checkLabels looks at the container's record in containerd, and ends a pod whose STOPSIGNAL is none.

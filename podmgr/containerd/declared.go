@@ -57,15 +57,45 @@ func (i *image) readVolumes(root string) error {
 	if i.config.WorkingDir == "" {
 		return nil
 	}
-	at, err := securejoin.SecureJoin(root, i.config.WorkingDir)
+	return checkWorkingDir(root, i.config.WorkingDir)
+}
+
+// checkWorkingDir refuses a working directory that a link of the image leads out of the container: root is a read-only
+// view of its files, which nobody changes, and what is not there yet, the OCI runtime makes. Where a link in a volume leads,
+// the OCI runtime alone can see.
+func checkWorkingDir(root, dir string) error {
+	at, err := securejoin.SecureJoin(root, dir)
 	if err != nil {
-		return fmt.Errorf("resolving the image's working directory: %w", err)
+		return fmt.Errorf("resolving working directory %s in the image: %w", dir, err)
 	}
-	if bad := kernelDir(strings.TrimPrefix(at, root)); bad == "/proc" || bad == "/sys" {
-		// CVE-2024-21626: through /proc/self/fd a working directory can leave the container.
-		return fmt.Errorf("the image's working directory %s leads below %s, which is not allowed", i.config.WorkingDir, bad)
+	if bad := outsideDir(strings.TrimPrefix(at, root)); bad != "" {
+		return fmt.Errorf("working directory %s leads below %s in the image, which is not allowed", dir, bad)
 	}
 	return nil
+}
+
+// outsideDir is the directory through which a process that begins at a clean absolute path could reach what is not its
+// container's (CVE-2024-21626: /proc/self/fd, which links in every container's /dev lead to); empty: none.
+func outsideDir(dir string) string {
+	for _, bad := range []string{"/proc", "/sys", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"} {
+		if dir == bad || strings.HasPrefix(dir, bad+"/") {
+			return bad
+		}
+	}
+	return ""
+}
+
+// checkWorkingDir looks where the pod's own working directory leads in the image; the image's own was looked at when it came.
+func (x *starting) checkWorkingDir(ctx context.Context) error {
+	if x.c.WorkingDir == "" || path.Clean(x.c.WorkingDir) == "/" {
+		return nil
+	}
+	mounts, drop, err := x.r.images.view(ctx, "workdir-"+x.id, x.img.chainID)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	return mount.WithReadonlyTempMount(ctx, mounts, func(root string) error { return checkWorkingDir(root, x.c.WorkingDir) })
 }
 
 // declaredDir is where the volumes of a container's image lie.

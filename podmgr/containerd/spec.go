@@ -147,8 +147,7 @@ func command(c *v1.Container, img *image, env []manifests.EnvVar) ([]string, err
 	return all, nil
 }
 
-// workingDir refuses directories below /proc and /sys: through them a working directory can leave the container
-// (CVE-2024-21626).
+// workingDir refuses directories that lead out of the container by their names; see checkWorkingDir for links.
 func workingDir(c *v1.Container, img *image) (string, error) {
 	dir := c.WorkingDir
 	if dir == "" {
@@ -161,7 +160,7 @@ func workingDir(c *v1.Container, img *image) (string, error) {
 		dir = "/" + dir
 	}
 	dir = path.Clean(dir)
-	if bad := kernelDir(dir); bad == "/proc" || bad == "/sys" {
+	if bad := outsideDir(dir); bad != "" {
 		return "", fmt.Errorf("working directory %s lies below %s, which is not allowed", dir, bad)
 	}
 	return dir, nil

@@ -22,7 +22,7 @@ func FuzzSpec(f *testing.F) {
 	for _, config := range []string{
 		`{}`, `{"User":"alice"}`, `{"User":"4294967296"}`, `{"User":"-1:-1"}`, `{"User":"../../etc/shadow"}`, `{"User":"big:huge"}`, `{"User":"0:wheel"}`,
 		`{"Env":["PATH=..","A","=b","A=\u0000","HOSTNAME=x","A=1","A=2"],"Entrypoint":["/bin/sh"],"Cmd":["-c","exit"]}`,
-		`{"WorkingDir":"/proc/self/fd/8"}`, `{"WorkingDir":"../../../proc/../sys"}`, `{"WorkingDir":"a/../.."}`,
+		`{"WorkingDir":"/proc/self/fd/8"}`, `{"WorkingDir":"dev//fd/8"}`, `{"WorkingDir":"../../../proc/../sys"}`, `{"WorkingDir":"a/../.."}`,
 		`{"Volumes":{"/data":{},"../x":{},"/proc/1":{}},"Labels":{"io.containerd.runc.v2.group":"other","io.kubernetes.pod.uid":"1"},"StopSignal":"9999"}`,
 	} {
 		f.Add([]byte(config), []byte(passwd), []byte(group), `{}`)
@@ -78,7 +78,7 @@ func wrongWithSpec(s *specs.Spec, c *v1.Container, config ocispec.ImageConfig, w
 		return "another user than runAsUser"
 	case is(sc.RunAsNonRoot) && who.uid == 0:
 		return "root in spite of runAsNonRoot"
-	case !path.IsAbs(s.Process.Cwd) || path.Clean(s.Process.Cwd) != s.Process.Cwd || kernelDir(s.Process.Cwd) == "/proc" || kernelDir(s.Process.Cwd) == "/sys":
+	case !path.IsAbs(s.Process.Cwd) || path.Clean(s.Process.Cwd) != s.Process.Cwd || outsideDir(s.Process.Cwd) != "":
 		return "working directory " + s.Process.Cwd
 	case len(s.Process.Args) == 0 || s.Process.Args[0] == "" || len(s.Process.Args) > 2*maxImageArgs:
 		return fmt.Sprintf("%d arguments", len(s.Process.Args))

@@ -183,6 +183,9 @@ func (x *starting) prepare(ctx context.Context) error {
 	if err := x.resolveVolumes(ctx); err != nil {
 		return err
 	}
+	if err := x.checkWorkingDir(ctx); err != nil {
+		return err
+	}
 	if err := x.declaredVolumes(ctx); err != nil {
 		return err
 	}
