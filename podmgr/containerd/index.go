@@ -247,6 +247,24 @@ func (r *Runtime) makePodDir(p *manifests.Pod) error {
 	return nil
 }
 
+// syncPodDir brings the pod's own files to the disk. Otherwise a power cut within half a minute leaves them empty, and the
+// pod's directory would go with all that its containers have written.
+func (r *Runtime) syncPodDir(uid types.UID) {
+	dir := r.podDir(uid)
+	for _, path := range []string{filepath.Join(dir, "pod.json"), filepath.Join(dir, idsFile), dir, filepath.Dir(dir)} {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // no user namespace, or the pod is gone already
+		}
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			r.log.Warn().Err(err).Str("file", path).Msg("a power cut may take a pod's file")
+		}
+	}
+}
+
 // VolumeDir is where a volume of a pod lies on the node; empty for one that is not the pod's own.
 func (r *Runtime) VolumeDir(p *v1.Pod, v *v1.Volume) string {
 	if v.EmptyDir == nil {

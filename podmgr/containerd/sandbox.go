@@ -220,7 +220,11 @@ func (r *Runtime) ensureSandbox(ctx context.Context, p *manifests.Pod, joinable 
 		}
 		return r.writePodFiles(p, dir, ips)
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	r.background.Go(func() { r.syncPodDir(uid) }) // no start waits for the disk
+	return nil
 }
 
 func mountShm(dir string) error {
