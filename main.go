@@ -320,7 +320,7 @@ func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, a
 			for _, e := range m.Board().List() {
 				p := metrics.Pod{Key: e.Key, Status: &e.Status, Deleted: e.Deleted}
 				if e.Pod != nil {
-					p.Object = e.Pod.Object
+					p.Object, p.FromAPI = e.Pod.Object, e.Pod.Document == nil
 				}
 				pods = append(pods, p)
 			}

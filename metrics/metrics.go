@@ -45,7 +45,6 @@ func New(c Config, r *Recorder) (*Metrics, error) {
 	if m.housekeeper, err = newHousekeeper(c, m.disks); err != nil {
 		return nil, fmt.Errorf("starting cAdvisor: %w", err)
 	}
-	routeKlog(c.Log)
 	m.cadvisor = cadvisorCollectors(m.housekeeper.machine, m.housekeeper.inside, m.housekeeper.latest.Load)
 	m.resource = prometheus.NewRegistry()
 	m.resource.MustRegister(&resourceCollector{summary: m.Summary, log: c.Log})

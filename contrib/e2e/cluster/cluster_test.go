@@ -191,6 +191,11 @@ func top(t *testing.T, c *Cluster, _ *node.Node) {
 		}
 		return nil
 	})
+	// The pods of the API server are counted beside those of files.
+	scrape := c.MustKubectl("get", "--raw", "/api/v1/nodes/one/proxy/metrics")
+	if !regexp.MustCompile(`(?m)^kubelet_desired_pods\{static=""\} [1-9]`).MatchString(scrape) {
+		t.Errorf("the metrics count no pod of the API server: %s", regexp.MustCompile(`(?m)^kubelet_desired_pods.*$`).FindAllString(scrape, -1))
+	}
 	for what, want := range map[string]string{"node": `(?m)^one\s+\d+m\s+\d+%\s+\d+Mi`, "pod": `(?m)^measured\s+\d+m\s+\d+Mi`} {
 		c.Within(time.Minute, "kubectl top "+what, func() error {
 			out, err := c.Kubectl("top", what)
