@@ -1,14 +1,30 @@
 package containerd
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strings"
 
+	"edgepod.dev/agent/podmgr"
+	ctrimages "github.com/containerd/containerd/v2/core/images"
 	"github.com/moby/sys/signal"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 )
+
+// refused is the error of an image that a pod cannot have. When what its reference names is no image at all but another kind
+// of OCI artifact, such as oras pushes, it says so: containerd speaks of layers that do not match.
+func (x *images) refused(ctx context.Context, name string, err error) error {
+	const most = 100 // of a media type, which is the registry's word
+	if img, gerr := x.client.GetImage(ctx, name); gerr == nil {
+		config, cerr := img.Config(ctx)
+		if kind := config.MediaType; cerr == nil && !ctrimages.IsConfigType(kind) {
+			err = fmt.Errorf("it is an OCI artifact (%q) and no image: %w", kind[:min(len(kind), most)], err)
+		}
+	}
+	return &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+}
 
 // What an image may put into its configuration. The configuration is hostile input: it is kept in a database, in specs and
 // in messages, so everything in it is bounded, well above what real images have.

@@ -97,12 +97,12 @@ func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy
 	begun := time.Now()
 	img, err := r.images.local(ctx, name)
 	if err != nil && !errdefs.IsNotFound(err) {
-		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+		return res, r.images.refused(ctx, name, err)
 	}
 	here := err == nil
 	creds, err := r.credentialsOf(p, name)
 	if err != nil {
-		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+		return res, r.images.refused(ctx, name, err)
 	}
 	if here && !accessOf(img.Labels()).allows(creds) {
 		here = false // for this pod
@@ -116,26 +116,26 @@ func (r *Runtime) Pull(ctx context.Context, p *manifests.Pod, ref string, policy
 		switch {
 		case err == nil && pulled == nil:
 			if img, err = r.images.local(ctx, name); err != nil {
-				return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+				return res, r.images.refused(ctx, name, err)
 			}
 		case err == nil:
 			img, res.Pulled = pulled, true
 		case here && unreachable(err):
 			res.Note = fmt.Sprintf("registry of %q cannot be reached, using the image that is here: %v", ref, err)
 		default:
-			return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: fmt.Errorf("pulling image %q: %w", ref, err)}
+			return res, r.images.refused(ctx, name, fmt.Errorf("pulling image %q: %w", ref, err))
 		}
 	}
 	i, err := r.images.parse(ctx, img)
 	if err != nil {
-		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: fmt.Errorf("reading image %q: %w", ref, err)}
+		return res, r.images.refused(ctx, name, fmt.Errorf("reading image %q: %w", ref, err))
 	}
 	res.ImageID, res.Took = i.repoDigest(), time.Since(begun)
 	if res.Pulled {
 		res.Bytes, _ = img.Size(ctx)
 	}
 	if err := r.keepImage(ctx, p, i); err != nil {
-		return res, &podmgr.ReasonError{Reason: "ErrImagePull", Err: err}
+		return res, r.images.refused(ctx, name, err)
 	}
 	return res, nil
 }
@@ -363,6 +363,9 @@ func (x *images) parse(ctx context.Context, img client.Image) (*image, error) {
 	i := &image{
 		name: img.Name(), target: target, config: cfg.Config, id: desc.Digest,
 		chainID: identity.ChainID(cfg.RootFS.DiffIDs).String(),
+	}
+	if i.chainID == "" {
+		return nil, errors.New("it has no layers, so no root filesystem")
 	}
 	if err := x.readRoot(ctx, i); err != nil {
 		return nil, err
