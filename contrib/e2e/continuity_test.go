@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,77 +100,4 @@ func mustUID(t *testing.T, n *node.Node, name string) (uid string) {
 		t.Fatalf("%d log directories of pod %s: %v", len(dirs), name, err)
 	}
 	return dirs[0][strings.LastIndex(dirs[0], "_")+1:]
-}
-
-// TestAFloodIsFollowedAndBounded: a container prints as fast as it can; who follows it gets it, and its files stay within
-// the budget at every moment.
-func TestAFloodIsFollowedAndBounded(t *testing.T) {
-	const megabytes, budget = 200, 5 * 10 << 20
-	n := embeddedOnly(t)
-	n.Start()
-	line := strings.Repeat("x", 99)
-	n.Apply(node.Pod("flood", fmt.Sprintf(`while ! [ -e /go ]; do sleep 0.02; done
-		now() { cut -d' ' -f1 /proc/uptime; }; flood() { yes %s | head -c %d; }
-		now >/alone; flood | cat >/dev/null; now >/began; flood; now >/ended; echo end of flood; %s`, line, megabytes*1_000_000, node.Sleep)))
-	n.WaitRunning("flood")
-	follow := exec.Command(filepath.Join(built.bin, "agent"), "--socket", n.Socket(), "logs", "-f", "flood")
-	out, err := follow.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = follow.Process.Kill(); _ = follow.Wait() }()
-	dir := filepath.Join(n.Logs(), "default_flood_"+mustUID(t, n, "flood"), "app")
-	var most atomic.Int64
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			sum := int64(0)
-			entries, _ := os.ReadDir(dir)
-			for _, e := range entries {
-				if i, err := e.Info(); err == nil {
-					sum += i.Size()
-				}
-			}
-			most.Store(max(most.Load(), sum))
-		}
-	}()
-	n.MustAgent("exec", "flood", "--", "touch", "/go")
-	lines, bytes, began := 0, 0, time.Time{}
-	s := bufio.NewScanner(out)
-	s.Buffer(make([]byte, 1<<20), 1<<20)
-	for s.Scan() && s.Text() != "end of flood" {
-		if began.IsZero() {
-			began = time.Now()
-		}
-		lines++
-		bytes += len(s.Bytes()) + 1
-	}
-	took := time.Since(began)
-	close(stop)
-	<-stopped
-	var alone, from, to float64
-	if _, err := fmt.Sscan(n.MustAgent("exec", "flood", "--", "cat", "/alone", "/began", "/ended"), &alone, &from, &to); err != nil {
-		t.Fatal(err)
-	}
-	// 50 MB/s; less on a machine that is so busy that the same into a pipe beside it is slow.
-	want := min(50, megabytes/(from-alone)/4)
-	t.Logf("the container printed %d MB in %.1f s (to another program in %.1f s), %d MB were followed in %v, at most %d MiB lay on disk", megabytes, to-from, from-alone, bytes/1_000_000, took, most.Load()>>20)
-	if rate := float64(bytes) / 1e6 / took.Seconds(); rate < want {
-		t.Errorf("%.0f MB/s were followed, want %.0f", rate, want)
-	}
-	if rate := megabytes / (to - from); rate < want {
-		t.Errorf("the container printed %.0f MB/s, want %.0f", rate, want)
-	}
-	if most.Load() > budget*11/10 {
-		t.Errorf("its files took %d bytes, more than 1.1 × %d", most.Load(), budget)
-	}
 }
