@@ -330,11 +330,9 @@ func metricsFor(c *cli.Context, engine *containerd.Runtime, m *podmgr.Manager, a
 	if err != nil {
 		return nil, nil, err
 	}
-	api.Handle("GET /metrics", server.Metrics, x.AgentHandler())
-	api.Handle("GET /metrics/cadvisor", server.Metrics, x.CadvisorHandler())
-	api.Handle("GET /metrics/resource", server.Metrics, x.ResourceHandler())
-	api.Handle("GET /metrics/probes", server.Metrics, x.ProbesHandler())
-	api.Handle("GET /stats/summary", server.Metrics, x.SummaryHandler())
+	api.HandleNumbers(server.Numbers{
+		Agent: x.AgentHandler(), Cadvisor: x.CadvisorHandler(), Resource: x.ResourceHandler(), Probes: x.ProbesHandler(), Summary: x.SummaryHandler(),
+	})
 	return x, closeTraces, nil
 }
 

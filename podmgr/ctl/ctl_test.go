@@ -64,7 +64,8 @@ func newNode(t testing.TB) *node {
 			return node, nil
 		},
 	})
-	s.Handle("GET /stats/summary", server.Metrics, http.HandlerFunc(n.stats))
+	none := http.NotFoundHandler()
+	s.HandleNumbers(server.Numbers{Agent: none, Cadvisor: none, Resource: none, Probes: none, Summary: http.HandlerFunc(n.stats)})
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := server.Listen(socket)
 	if err != nil {

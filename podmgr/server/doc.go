@@ -14,6 +14,8 @@
 //	POST   /images/import                              admin        the same; the body is an OCI or docker archive
 //	DELETE /images?ref=[&force=true]                   admin        409 while a wanted pod names it
 //	POST   /restart/{namespace}/{pod}                  admin        202; the containers end and are started again
+//	GET    /metrics[/cadvisor|/resource|/probes]       metrics      Prometheus text; served once HandleNumbers was called
+//	GET    /stats/summary                              metrics      stats.Summary; the same
 //	GET    /logs/{path}                                admin        files of /var/log
 //	GET    /containerLogs/{namespace}/{pod}/{container}[?follow,previous,tailLines,sinceSeconds,sinceTime,timestamps,limitBytes]   logs
 //	*      /exec/{namespace}/{pod}[/{uid}]/{container}?command=&input=&output=&error=&tty=     exec         SPDY or WebSocket
@@ -21,7 +23,7 @@
 //	*      /attach/{namespace}/{pod}[/{uid}]/{container}?input=&output=&error=                 attach       SPDY or WebSocket
 //	*      /portForward/{namespace}/{pod}[/{uid}]                                              portforward  SPDY, also in a WebSocket
 //
-// More routes are added with Handle. Paths and encodings are the kubelet's where it has them. Errors are Kubernetes
+// Paths and encodings are the kubelet's where it has them. Errors are Kubernetes
 // metav1.Status objects.
 //
 // The server owns nothing: it reads the board, the images and the logs through small interfaces.

@@ -86,6 +86,8 @@ func newDoor(t *testing.T) *doorFixture {
 	d.Restart = func(context.Context, manifests.Key) error { return nil }
 	d.Configz = func() any { return map[string]string{"manifests": "/m"} }
 	d.HostLogs = d.dir
+	number := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "numbers_total 1\n") })
+	d.HandleNumbers(Numbers{Agent: number, Cadvisor: number, Resource: number, Probes: number, Summary: number})
 	ca, caPEM := newAuthority(t)
 	d.ca = ca
 	tokens := "# token,user,uid,groups\ntoken-of-nothing-0123456789,nobody,1\ntoken-of-group-0123456789,member,2,\"staff,ops\"\n"

@@ -121,7 +121,7 @@ func TestFollowersAreCapped(t *testing.T) {
 
 func TestAHandlerThatPanicsDisturbsNobody(t *testing.T) {
 	f := newFixture(t)
-	f.Handle("GET /boom", Admin, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
+	f.handle("GET /boom", Admin, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
 	if code, body := f.do(t, "GET", "/boom", nil); code != 500 || !strings.Contains(body, "internal error") {
 		t.Errorf("%d %s", code, body)
 	}

@@ -150,13 +150,14 @@ func New(c Config) *Server {
 		{"/portForward/{namespace}/{pod}", PortForward, s.portForward},
 		{"/portForward/{namespace}/{pod}/{uid}", PortForward, s.portForward},
 	} {
-		s.Handle(r.pattern, r.action, r.handler)
+		s.handle(r.pattern, r.action, r.handler)
 	}
 	return s
 }
 
-// Handle serves h under a pattern of http.ServeMux to callers who may do a. It must be called before the server runs.
-func (s *Server) Handle(pattern string, a Action, h http.Handler) {
+// handle serves h under a pattern of http.ServeMux to callers who may do a. It is not for other packages: every route is
+// registered in this one, so that the test of routes and credentials sees them all.
+func (s *Server) handle(pattern string, a Action, h http.Handler) {
 	s.mux.Handle(pattern, h)
 	s.actions[pattern] = a
 }
