@@ -343,7 +343,7 @@ func engineConfig(c *cli.Context, node string, log zerolog.Logger) containerd.Co
 		ShimPerNode: c.String("shim-group") == "node", PauseImage: c.String("pod-infra-container-image"),
 		CgroupDriver: c.String("cgroup-driver"), CgroupRoot: c.String("cgroup-root"), PodPidsLimit: c.Int64("pod-max-pids"),
 		CNIBinDirs: c.StringSlice("cni-bin-dir"), CNIConfDir: c.String("cni-conf-dir"), Bridge: c.String("bridge"), PodCIDR: c.String("pod-cidr"),
-		AgentCgroup: c.String("agent-cgroups"), Hairpin: c.String("hairpin-mode"), ClusterDNS: c.StringSlice("cluster-dns"), ClusterDomain: c.String("cluster-domain"), SerialPulls: c.Bool("serialize-image-pulls"),
+		AgentCgroup: c.String("agent-cgroups"), Hairpin: c.String("hairpin-mode"), ClusterDNS: kube.List(c, "cluster-dns"), ClusterDomain: c.String("cluster-domain"), SerialPulls: c.Bool("serialize-image-pulls"),
 		RegistryConfig: c.StringSlice("registry-config"), NodeName: node, UnsafeSysctls: c.StringSlice("allowed-unsafe-sysctls"), RuntimeClasses: c.StringSlice("runtime-class"),
 		LogMaxSize: c.Int64("container-log-max-size"), LogMaxFiles: int(c.Int64("container-log-max-files")), Log: log,
 	}

@@ -147,6 +147,23 @@ func TestNoRoomReachesWhatItMustNotKnow(t *testing.T) {
 	}
 }
 
+// TestABuildWithoutAPIServerModeLeavesTheClientOut also sees to it that the build is one.
+func TestABuildWithoutAPIServerModeLeavesTheClientOut(t *testing.T) {
+	t.Parallel()
+	if out, err := exec.Command("go", "vet", "-tags", "nokube", ".").CombinedOutput(); err != nil {
+		t.Fatalf("it does not build: %v\n%s", err, out)
+	}
+	out, err := exec.Command("go", "list", "-deps", "-tags", "nokube", ".").Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	for p := range strings.Lines(string(out)) {
+		if p = strings.TrimSpace(p); withinAny(p, []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/rest", "k8s.io/client-go/tools/cache"}) {
+			t.Errorf("it has %s", p)
+		}
+	}
+}
+
 // TestRootHoldsTheNamesThatArePrescribed: rooms are few, and everybody knows them.
 func TestRootHoldsTheNamesThatArePrescribed(t *testing.T) {
 	want := strings.Fields("main.go main_test.go manifests watcher podmgr health metrics contrib go.mod go.sum README.md LICENSE")

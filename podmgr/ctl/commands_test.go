@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 // given are flags as a command line gives them.
@@ -68,6 +69,30 @@ func TestACommandOfTheTableRuns(t *testing.T) {
 	})
 	if err != nil || out != "hi" {
 		t.Errorf("%q %v", out, err)
+	}
+}
+
+func TestSettingsOfTheFileAreAsTheCommandLineTakesThem(t *testing.T) {
+	var values map[string]any
+	if err := yaml.Unmarshal([]byte(`
+bytes: 10485760
+share: 0.5
+no-more: false
+pause: 10s
+list: [a, 2097152]
+map: {memory: 1073741824, cpu: 100m}
+`), &values); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for name, v := range values {
+		got[name] = SettingItems(v)
+	}
+	if diff := cmp.Diff(map[string][]string{
+		"bytes": {"10485760"}, "share": {"0.5"}, "no-more": {"false"}, "pause": {"10s"}, "list": {"a", "2097152"},
+		"map": {"cpu=100m", "memory=1073741824"},
+	}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

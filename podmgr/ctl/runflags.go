@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -72,14 +73,22 @@ func SettingItems(value any) (out []string) {
 	switch v := value.(type) {
 	case []any:
 		for _, item := range v {
-			out = append(out, fmt.Sprint(item))
+			out = append(out, settingText(item))
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			out = append(out, fmt.Sprintf("%s=%v", name, v[name]))
+			out = append(out, name+"="+settingText(v[name]))
 		}
 	default:
-		out = append(out, fmt.Sprint(v))
+		out = append(out, settingText(v))
 	}
 	return out
+}
+
+// settingText is one value. A number came by way of JSON, and no flag takes 1.048576e+07.
+func settingText(v any) string {
+	if n, ok := v.(float64); ok {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return fmt.Sprint(v)
 }

@@ -119,17 +119,17 @@ func Read(v Values) (Config, error) {
 		}
 	}
 	var err error
-	c.Node.Labels, err = readLabels(v.StringSlice("node-labels"))
+	c.Node.Labels, err = readLabels(List(v, "node-labels"))
 	note("node-labels", err)
-	c.Node.Taints, err = readTaints(v.StringSlice("register-with-taints"))
+	c.Node.Taints, err = readTaints(List(v, "register-with-taints"))
 	note("register-with-taints", err)
-	c.Node.IPs, err = readIPs(v.StringSlice("node-ip"))
+	c.Node.IPs, err = readIPs(List(v, "node-ip"))
 	note("node-ip", err)
-	c.Node.SystemReserved, err = readReserved(v.StringSlice("system-reserved"))
+	c.Node.SystemReserved, err = readReserved(List(v, "system-reserved"))
 	note("system-reserved", err)
-	c.Node.KubeReserved, err = readReserved(v.StringSlice("kube-reserved"))
+	c.Node.KubeReserved, err = readReserved(List(v, "kube-reserved"))
 	note("kube-reserved", err)
-	c.Eviction.Hard, err = readThresholds(v.StringSlice("eviction-hard"))
+	c.Eviction.Hard, err = readThresholds(List(v, "eviction-hard"))
 	note("eviction-hard", err)
 	note("authorization-mode", oneOf(c.Access.Mode, "", ModeWebhook, ModeAlwaysAllow))
 	note("hairpin-mode", oneOf(v.String("hairpin-mode"), "hairpin-veth", "promiscuous-bridge", "none"))

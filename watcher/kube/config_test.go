@@ -68,6 +68,17 @@ func TestFlagsAreRead(t *testing.T) {
 	}
 }
 
+func TestAnEmptyListIsNone(t *testing.T) {
+	none := []string{""}
+	c, err := Read(given{
+		"kubeconfig": "/k", "node-labels": none, "register-with-taints": none, "node-ip": none, "system-reserved": none,
+		"kube-reserved": none, "eviction-hard": none,
+	})
+	if err != nil || len(c.Node.Labels)+len(c.Node.Taints)+len(c.Node.IPs)+len(c.Node.KubeReserved)+len(c.Eviction.Hard) > 0 {
+		t.Errorf("%+v %+v %v", c.Node, c.Eviction, err)
+	}
+}
+
 func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		flags given

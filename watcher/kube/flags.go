@@ -1,6 +1,10 @@
 package kube
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Flag is a flag of API-server mode as plain data, for main to build its command line from. The type of Default is its
 // type: bool, string, int64, time.Duration or []string.
@@ -53,4 +57,9 @@ type Values interface {
 	Int64(name string) int64
 	Duration(name string) time.Duration
 	StringSlice(name string) []string
+}
+
+// List gives the values of a list without empty ones: with "--eviction-hard=", as with the kubelet, there is none.
+func List(v Values, name string) []string {
+	return slices.DeleteFunc(slices.Clone(v.StringSlice(name)), func(text string) bool { return strings.TrimSpace(text) == "" })
 }
