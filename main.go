@@ -295,7 +295,7 @@ func run(c *cli.Context) error {
 	g.Go(func() error { return measure.Run(ctx) })
 	g.Go(func() error { return health.Quiet(ctx, manager.Board().Changed, 10*time.Second, health.Release) })
 	g.Go(func() error { return importImages(ctx, c.String("images"), engine.Images(), manager, log) })
-	g.Go(func() error { return notify(ctx, manager, engine, member != nil) })
+	g.Go(func() error { return notify(ctx, manager, engine) })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -383,15 +383,11 @@ func importImages(ctx context.Context, drop string, images *containerd.Images, m
 	})
 }
 
-// notify tells systemd, where it is there, that the agent is ready and stays alive.
-// Of a cluster's pods nothing may be known for as long as the link is down, which is no reason to have systemd wait.
-func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime, cluster bool) error {
-	var enough <-chan time.Time
-	if cluster {
-		enough = time.After(10 * time.Second)
-	}
+// notify tells systemd, where it is there, that the agent is ready and stays alive. Of a cluster's pods nothing may be known
+// for as long as the link is down, and one pod whose shim hangs never is seen: no reason to have systemd wait, and kill.
+func notify(ctx context.Context, m *podmgr.Manager, engine *containerd.Runtime) error {
 	select {
-	case <-enough:
+	case <-time.After(10 * time.Second):
 	case <-m.Ready():
 	case <-ctx.Done():
 		return nil

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +95,17 @@ func (at Place) try(h v1.ProbeHandler) (Try, error) {
 		if err != nil {
 			return nil, err
 		}
-		return TCP(TCPTarget{Host: at.host(h.TCPSocket.Host), Port: port, Dial: at.Dial}), nil
+		host, err := at.host(h.TCPSocket.Host)
+		if err != nil {
+			return nil, err
+		}
+		return TCP(TCPTarget{Host: host, Port: port, Dial: at.Dial}), nil
 	case h.GRPC != nil:
-		t := GRPCTarget{Host: at.PodIP, Port: int(h.GRPC.Port), Dial: at.Dial}
+		host, err := at.host("")
+		if err != nil {
+			return nil, err
+		}
+		t := GRPCTarget{Host: host, Port: int(h.GRPC.Port), Dial: at.Dial}
 		if h.GRPC.Service != nil {
 			t.Service = *h.GRPC.Service
 		}
@@ -113,21 +122,26 @@ func (at Place) http(a *v1.HTTPGetAction) (HTTPTarget, error) {
 	if err != nil {
 		return HTTPTarget{}, err
 	}
+	host, err := at.host(a.Host)
+	if err != nil {
+		return HTTPTarget{}, err
+	}
 	headers := http.Header{}
 	for _, h := range a.HTTPHeaders {
 		headers.Add(h.Name, h.Value)
 	}
 	return HTTPTarget{
-		Scheme: string(a.Scheme), Host: at.host(a.Host), Port: port, Path: a.Path, Headers: headers, Dial: at.Dial,
+		Scheme: string(a.Scheme), Host: host, Port: port, Path: a.Path, Headers: headers, Dial: at.Dial,
 		Protocol2: a.Protocol != nil && *a.Protocol == v1.HTTPProtocolHTTP2,
 	}, nil
 }
 
-func (at Place) host(named string) string {
-	if named != "" {
-		return named
+// host is who is asked. A pod that has lost its network has no address, and an empty one would be the node's own.
+func (at Place) host(named string) (string, error) {
+	if named = cmp.Or(named, at.PodIP); named == "" {
+		return "", errors.New("the pod has no address")
 	}
-	return at.PodIP
+	return named, nil
 }
 
 // port is a port by number, or by the name of a container port.

@@ -109,6 +109,26 @@ func TestAProbeOfAPodIsResolved(t *testing.T) {
 	}
 }
 
+func TestAPodWithoutAnAddressIsNotLookedForOnTheNode(t *testing.T) {
+	_, port := serve(t, func(c net.Conn) { _, _ = fmt.Fprint(c, "HTTP/1.1 200 \r\n\r\n") })
+	number := intstr.FromInt32(int32(port))
+	for name, handler := range map[string]v1.ProbeHandler{
+		"tcpSocket": {TCPSocket: &v1.TCPSocketAction{Port: number}},
+		"httpGet":   {HTTPGet: &v1.HTTPGetAction{Port: number}},
+		"grpc":      {GRPC: &v1.GRPCAction{Port: number.IntVal}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, _ := within(t, 2*time.Second, FromV1(&v1.Probe{ProbeHandler: handler}, Liveness, Place{}).Try)
+			if want := (Result{Unknown, "the pod has no address"}); got != want {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+	if err := Handle(t.Context(), &v1.LifecycleHandler{HTTPGet: &v1.HTTPGetAction{Port: number}}, Place{}); err == nil {
+		t.Error("a hook found the pod")
+	}
+}
+
 func TestTheScheduleOfAPodsProbe(t *testing.T) {
 	if FromV1(nil, Liveness, Place{}) != nil {
 		t.Error("a probe came of nothing")
