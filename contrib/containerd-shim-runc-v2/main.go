@@ -1,13 +1,15 @@
-// Command containerd-shim-runc-v2 is containerd's own shim for runc, of the version that go.mod names, with two differences.
+// Command containerd-shim-runc-v2 is containerd's own shim for runc, of the version that go.mod names, with these differences.
 // Which processes a container has is read from its cgroup instead of asked of `runc ps`. Containerd asks every shim that when
 // it starts, and the agent with it: two processes of runc a pod were most of the time that adopting 50 pods took.
 // And what a container has printed and nobody has read yet outlives it until its task is deleted: containerd's shim closes the
-// pipes with the container, and what the agent had not read while it was away would be gone.
+// pipes with the container, and what the agent had not read while it was away would be gone. And starting a container's program
+// runs no process of runc.
 package main
 
 import (
 	"context"
 	"os"
+	"runtime/debug"
 	"sync"
 
 	"github.com/containerd/cgroups/v3"
@@ -20,6 +22,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/containerd/v2/plugins"
+	runc "github.com/containerd/go-runc"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
 	"github.com/containerd/ttrpc"
@@ -50,8 +53,14 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	runc.Monitor = monitor{runc.Monitor}
+	debug.SetGCPercent(gcPercent)
 	return &service{TTRPCTaskService: s, held: map[string][]*os.File{}}, nil
 }
+
+// gcPercent replaces the 40 of the shim's library, with which a start is mostly garbage collection. The library gives back
+// each half minute what is not used.
+const gcPercent = 400
 
 // service is containerd's, but for Pids and what is held.
 type service struct {
