@@ -221,7 +221,9 @@ func (b *bench) idleness(n *node.Node, out string) {
 		others = append(others, s.PID)
 	}
 	shims := memoryOf(others...)
-	b.text(rowPerPod, "%.2f MB", float64(after.pss-before.pss)/30/1000)
+	b.text(rowPerPod, "%.2f MB", float64(after.anonymous-before.anonymous)/30/1000)
+	b.text(rowWith30, "%.1f MB", float64(after.pss)/1000)
+	b.text(rowStack, "%.0f MB", float64(after.pss+shims.pss)/1000)
 	b.text(rowShims, "%.2f MB", float64(shims.pss)/30/1000)
 	if n.Engine == node.External {
 		others = append(others, n.ContainerdPid())

@@ -109,6 +109,8 @@ func (b *bench) podmanIdle(dir string) {
 	time.Sleep(20 * time.Second)
 	conmons := pidsOf("conmon")
 	b.text(rowPerPod, "0 MB")
+	b.text(rowWith30, "0 MB")
+	b.text(rowStack, "%.0f MB", float64(memoryOf(conmons...).pss)/1000)
 	b.text(rowShims, "%.2f MB", float64(memoryOf(conmons...).pss)/30/1000)
 	before := activityOf(conmons...)
 	time.Sleep(b.idle)

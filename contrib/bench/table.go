@@ -29,7 +29,9 @@ const (
 	rowAdopt    = "agent start with 50 running pods → all adopted"
 	rowAnon     = "memory without pods: anonymous"
 	rowPSS      = "memory without pods: PSS"
-	rowPerPod   = "memory per pod, PSS: agent (for podman: nothing of it stays)"
+	rowPerPod   = "memory per pod, anonymous: agent (for podman: nothing of it stays)"
+	rowWith30   = "memory with 30 pods, PSS: agent"
+	rowStack    = "memory with 30 pods, PSS: agent and shims (for podman: conmons)"
 	rowShims    = "memory per pod, PSS: shim (for podman: conmon)"
 	rowCPU      = "idle CPU with 30 pods: agent"
 	rowShimCPU  = "idle CPU with 30 pods: shims or conmons, and an external containerd"
@@ -50,6 +52,8 @@ func newTable() *table {
 		{rowAnon, "≤ 16 MB; with cAdvisor 10 MB more"},
 		{rowPSS, "≤ 50 MB; with cAdvisor 10 MB more"},
 		{rowPerPod, "≤ 0.4 MB"},
+		{rowWith30, "≤ 62 MB, 50 and 30 times 0.4; with cAdvisor 10 MB more"},
+		{rowStack, "kubelet and containerd: 229 MB"},
 		{rowShims, ""},
 		{rowCPU, "≤ 0.3 % of a core; with cAdvisor ≤ 1 %"},
 		{rowShimCPU, ""},
