@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,6 +148,9 @@ func (f *forward) accept(ctx context.Context, l net.Listener, remote int) error 
 	}
 }
 
+// refusalTime is how long the agent has to say why it refuses a port.
+const refusalTime = 2 * time.Second
+
 // connect serves one connection by a connection of its own to the agent, so that one that is stalled holds up no other.
 func (f *forward) connect(ctx context.Context, local net.Conn, remote int) error {
 	conn, err := f.client.upgrade(ctx, f.path, url.Values{}, forwardProtocol)
@@ -174,7 +178,9 @@ func (f *forward) connect(ctx context.Context, local net.Conn, remote int) error
 	h.Set("streamType", "data")
 	data, err := conn.CreateStream(h)
 	if err != nil {
-		_ = conn.Close()
+		// What the agent says of a refusal is on its way when the other stream is reset.
+		stop := time.AfterFunc(refusalTime, func() { _ = conn.Close() })
+		defer stop.Stop()
 		return cmp.Or(<-told, fmt.Errorf("opening a stream to the agent: %w", err))
 	}
 	go func() {
