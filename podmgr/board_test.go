@@ -107,6 +107,71 @@ func TestRepeatedEventsAreCounted(t *testing.T) {
 	}
 }
 
+// TestWarningsOutliveTheNoiseOfOtherPods: what the manifest of one pod warns of is there after 147 others have started, in
+// memory and in the file.
+func TestWarningsOutliveTheNoiseOfOtherPods(t *testing.T) {
+	b := NewBoard()
+	for i := range 14 {
+		b.Record(Event{Pod: key("idle"), Type: warning, Reason: "IgnoredField", Message: fmt.Sprint("spec.", i)})
+	}
+	for i := range 147 {
+		for _, reason := range []string{"Pulled", "Created", "Started", "Killing", "Pulled again", "Created again", "Started again", "Killing again"} {
+			b.Record(Event{Pod: key(fmt.Sprint(i)), Type: normal, Reason: reason})
+		}
+		b.Record(Event{Pod: key("idle"), Type: normal, Reason: "Noise", Message: fmt.Sprint(i)})
+	}
+	warned := func(events []Event) (n int) {
+		for _, e := range events {
+			if e.Type == warning {
+				n++
+			}
+		}
+		return n
+	}
+	if n := warned(b.Events(key("idle"))); n != 14 {
+		t.Errorf("%d of 14 warnings are left", n)
+	}
+	if all := b.Events(manifests.Key{}); len(all) > maxEvents || len(b.Events(key("idle"))) > maxEventsPerPod {
+		t.Errorf("there are %d events, %d of one pod", len(all), len(b.Events(key("idle"))))
+	}
+	kept, _ := b.events.newest(maxEventsKept)
+	n, last := 0, time.Time{}
+	for _, e := range kept {
+		if e.Type == warning {
+			n++
+		}
+		if e.Last.Before(last) {
+			t.Error("the events are not in the order of their time")
+		}
+		last = e.Last
+	}
+	if n != 14 || len(kept) != maxEventsKept {
+		t.Errorf("%d events would be written, %d of them warnings", len(kept), n)
+	}
+}
+
+// TestWarningsDoNotPushOutEverythingElse: a share of what is kept is for normal events.
+func TestWarningsDoNotPushOutEverythingElse(t *testing.T) {
+	b := NewBoard()
+	for i := range 5 * maxEvents {
+		kind := warning
+		if i%5 == 0 {
+			kind = normal
+		}
+		b.Record(Event{Pod: key(fmt.Sprint(i % 200)), Type: kind, Message: fmt.Sprint(i)})
+	}
+	kept, _ := b.events.newest(maxEventsKept)
+	normals := 0
+	for _, e := range kept {
+		if e.Type == normal {
+			normals++
+		}
+	}
+	if len(kept) != maxEventsKept || normals != maxEventsKept/minNormal {
+		t.Errorf("of %d events %d are normal, want %d", len(kept), normals, maxEventsKept/minNormal)
+	}
+}
+
 func TestEventsAreBounded(t *testing.T) {
 	b := NewBoard()
 	for i := range 500 {

@@ -17,6 +17,10 @@ import (
 const (
 	maxEventsKept  = 300
 	keepEventsPace = 15 * time.Second
+	// eventsSettle is what events wait for those that come with them, hurriesKept how many warnings in a row are not made
+	// to wait for the pace.
+	eventsSettle = time.Second
+	hurriesKept  = 10
 )
 
 // eventFile keeps the newest events of a board where a restart of the agent and of the machine finds them. A file that is
@@ -54,27 +58,68 @@ func (f *eventFile) load() {
 // keep writes the file when there is something new, until ctx ends, and once more then.
 func (f *eventFile) keep(ctx context.Context, changed func() <-chan struct{}) {
 	failed := false
-	write := func() (wrote bool) {
-		before := f.clean
+	pace := eventPace{spare: hurriesKept}
+	write := func() {
 		err := f.write()
 		if err != nil && !failed {
 			f.log.Warn().Err(err).Msg("events are kept in memory only")
 		}
 		failed = err != nil
-		return failed || f.clean != before
+		pace.wrote(time.Now(), failed)
 	}
 	defer write()
+	timer := time.NewTimer(keepEventsPace)
+	defer timer.Stop()
 	for {
 		next := changed()
-		if write() {
-			sleep(ctx, keepEventsPace)
+		timer.Stop()
+		if version, warned := f.ring.news(f.clean); version != f.clean {
+			wait := pace.due(time.Now(), warned)
+			if wait <= 0 {
+				write()
+				continue
+			}
+			timer.Reset(wait)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-next:
+		case <-timer.C:
 		}
 	}
+}
+
+// eventPace says when events are written: soon after a time without any, and soon when there is a new warning, which an
+// agent that is killed must not take with it; else at the pace. Warnings that never end are written at twice the pace.
+type eventPace struct {
+	since time.Time // when the oldest event came that is not written; zero: there is none
+	last  time.Time // the last write
+	spare int       // how many writes may come before their time
+}
+
+// due is how long to wait until what is new is written.
+func (p *eventPace) due(now time.Time, warned bool) time.Duration {
+	if p.since.IsZero() {
+		p.since = now
+	}
+	soon, later := p.since.Add(eventsSettle).Sub(now), p.last.Add(keepEventsPace).Sub(now)
+	if warned && p.spare > 0 {
+		return soon
+	}
+	return max(soon, later)
+}
+
+func (p *eventPace) wrote(now time.Time, failed bool) {
+	if early := now.Sub(p.last) < keepEventsPace; early {
+		p.spare--
+	} else {
+		p.spare = min(p.spare+int(now.Sub(p.last)/keepEventsPace), hurriesKept)
+	}
+	if failed {
+		p.spare = 0 // nothing is gained by hurrying
+	}
+	p.since, p.last = time.Time{}, now
 }
 
 func (f *eventFile) write() error {

@@ -33,9 +33,10 @@ func TestEventsOutliveTheAgent(t *testing.T) {
 		synctest.Wait() // until it waits
 		b.Record(Event{Pod: web, Container: "app", Type: "Warning", Reason: "BackOff", Message: "Back-off"})
 		b.Record(Event{Pod: web, Container: "app", Type: "Warning", Reason: "BackOff", Message: "Back-off"})
+		time.Sleep(eventsSettle)
 		synctest.Wait()
 		if _, err := os.Stat(path); err != nil {
-			t.Errorf("the first event is not written at once: %v", err)
+			t.Errorf("the first event is not written soon: %v", err)
 		}
 		time.Sleep(2 * keepEventsPace)
 		synctest.Wait()
@@ -64,6 +65,59 @@ func TestEventsOutliveTheAgent(t *testing.T) {
 			t.Errorf("got %+v, want one event that happened 3 times", e)
 		}
 	})
+}
+
+// TestAWarningIsOnDiskSoonAndTheDiskLives counts the writes of an hour in which a warning comes each second.
+func TestAWarningIsOnDiskSoonAndTheDiskLives(t *testing.T) {
+	web := manifests.Key{Namespace: "default", Name: "web"}
+	for name, c := range map[string]struct {
+		event       func(i int) Event
+		soon        bool // each of the first ones is on disk within two seconds
+		most, least int  // writes in an hour
+	}{
+		"a new warning":       {func(i int) Event { return Event{Pod: web, Type: "Warning", Message: strconv.Itoa(i)} }, true, 500, 240},
+		"the same warning":    {func(int) Event { return Event{Pod: web, Type: "Warning"} }, false, 241, 200},
+		"a new normal event":  {func(i int) Event { return Event{Pod: web, Type: "Normal", Message: strconv.Itoa(i)} }, false, 241, 200},
+		"no event after that": {func(i int) Event { return Event{} }, false, 1, 1},
+	} {
+		path := filepath.Join(t.TempDir(), "events.json")
+		synctest.Test(t, func(t *testing.T) {
+			b, f := boardWith(path)
+			b.Record(Event{Pod: web, Type: "Normal", Reason: "Started"})
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { f.keep(ctx, b.Changed); close(done) }()
+			time.Sleep(eventsSettle)
+			writes, inode := 0, os.FileInfo(nil)
+			for i := range 3600 {
+				if e := c.event(i); e != (Event{}) {
+					b.Record(e)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				now, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if inode == nil || !os.SameFile(inode, now) {
+					writes++
+				}
+				inode = now
+				if c.soon && i == 5 {
+					again, _ := boardWith(path)
+					if got := again.Events(web); len(got) < i {
+						t.Errorf("%s: of %d events a killed agent leaves %d", name, i+2, len(got))
+					}
+				}
+			}
+			if writes > c.most || writes < c.least {
+				t.Errorf("%s: %d writes in an hour, want %d to %d", name, writes, c.least, c.most)
+			}
+			t.Logf("%s: %d writes in an hour", name, writes)
+			cancel()
+			<-done
+		})
+	}
 }
 
 func TestTheFileOfEventsIsBoundedAndMayBeDamaged(t *testing.T) {
