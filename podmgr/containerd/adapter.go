@@ -116,7 +116,8 @@ type Runtime struct {
 	making sync.Map
 	// given holds what cgroups were given last (*podmgr.Resources, nil when not known), by container and sandbox ID.
 	given sync.Map
-	// leased remembers the leases (types.UID) and leased images (leasedImage) that exist, to save database writes.
+	// leased remembers the leases (types.UID) and leased images (leasedImage, with their digest.Digest) that exist, to save
+	// database writes.
 	leased sync.Map
 
 	background sync.WaitGroup // goroutines that Close joins

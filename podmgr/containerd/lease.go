@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"edgepod.dev/agent/manifests"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -10,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// leasedImage is a key of Runtime.leased.
+// leasedImage is a key of Runtime.leased; what it leads to is the digest that the name stood for.
 type leasedImage struct {
-	uid    types.UID
-	target string
+	uid  types.UID
+	name string
 }
 
 // withLease makes what is created under the returned context belong to the pod's lease, so that containerd's garbage
@@ -38,8 +39,9 @@ func (r *Runtime) withLease(ctx context.Context, p *manifests.Pod) (context.Cont
 // keepImage holds an image's content and root filesystem for a pod, even when somebody removes its name.
 func (r *Runtime) keepImage(ctx context.Context, p *manifests.Pod, i *image) error {
 	uid := p.UID()
-	k := leasedImage{uid, i.target.String()}
-	if _, known := r.leased.Load(k); known {
+	k := leasedImage{uid, i.name}
+	before, known := r.leased.Load(k)
+	if before == i.target {
 		return nil
 	}
 	if _, err := r.withLease(ctx, p); err != nil {
@@ -54,7 +56,48 @@ func (r *Runtime) keepImage(ctx context.Context, p *manifests.Pod, i *image) err
 			return fmt.Errorf("keeping image %s for the pod: %w", i.name, err)
 		}
 	}
-	r.leased.Store(k, struct{}{})
+	r.leased.Store(k, i.target)
+	if known { // a tag has moved: what it stood for must not fill the disk for as long as the pod lives
+		return r.letGo(ctx, p, lease)
+	}
+	return nil
+}
+
+// letGo takes out of a pod's lease the images that none of its names stands for any more. What runs of them stays: a
+// container's root filesystem holds those that it lies on.
+func (r *Runtime) letGo(ctx context.Context, p *manifests.Pod, lease leases.Lease) error {
+	refs := []string{r.cfg.PauseImage}
+	for _, c := range manifests.Containers(p.Object) {
+		refs = append(refs, c.Image)
+	}
+	for i := range p.Object.Spec.Volumes {
+		if v := &p.Object.Spec.Volumes[i]; v.Image != nil {
+			refs = append(refs, v.Image.Reference)
+		}
+	}
+	stays := map[string]bool{}
+	for _, ref := range refs {
+		if ref == "" {
+			continue
+		}
+		i, err := r.images.forStart(ctx, ref)
+		if err != nil {
+			return nil //nolint:nilerr // its name is gone, or was never here: nobody knows what it stood for
+		}
+		stays[i.target.String()], stays[i.chainID] = true, true
+	}
+	held, err := r.client.LeasesService().ListResources(ctx, lease)
+	if err != nil {
+		return fmt.Errorf("listing what the pod's lease holds: %w", err)
+	}
+	for _, res := range held {
+		if stays[res.ID] || !strings.HasPrefix(res.ID, "sha256:") { // else a container's own
+			continue
+		}
+		if err := r.client.LeasesService().DeleteResource(ctx, lease, res); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("letting go of image %s: %w", res.ID, err)
+		}
+	}
 	return nil
 }
 

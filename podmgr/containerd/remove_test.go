@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	build "edgepod.dev/agent/contrib/image"
 	"edgepod.dev/agent/podmgr"
 	"edgepod.dev/agent/podmgr/logs"
 	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -63,4 +65,75 @@ func TestAnInstanceThatIsRemovedLeavesNothing(t *testing.T) {
 			t.Errorf("the lease holds the first instance: %t, the second: %t", has[first], has[second])
 		}
 	})
+}
+
+func TestAPodKeepsWhatItsTagsStandForNow(t *testing.T) {
+	n := newTestNode(t)
+	r := n.open(t)
+	t.Cleanup(r.Close)
+	p, id := runPod(t, r, "moving", "exec sleep 100000")
+	ctx := r.ns(t.Context())
+	held := func() map[string]bool {
+		t.Helper()
+		all, err := r.client.LeasesService().ListResources(ctx, leases.Lease{ID: leaseID(p.UID())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		has := map[string]bool{}
+		for _, res := range all {
+			has[res.ID] = true
+		}
+		return has
+	}
+	old, err := r.images.forStart(ctx, testImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := build.Busybox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Config.Labels = map[string]string{"version": "2"}
+	spec.Files = append(spec.Files, build.File{Path: "/version", Data: []byte("2")})
+	img, err := build.Build(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(n.dir, "next.tar")
+	if err := build.Save(file, testImage, img, build.Docker); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Images().ImportFile(ctx, file); err != nil {
+		t.Fatal(err)
+	}
+	if has := held(); !has[old.target.String()] || !has[old.chainID] {
+		t.Fatalf("the lease holds %v", has)
+	}
+	if _, err := r.Pull(ctx, p, testImage, "Never"); err != nil {
+		t.Fatal(err)
+	}
+	now, err := r.images.forStart(ctx, testImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := held()
+	if has[old.target.String()] || has[old.chainID] {
+		t.Errorf("the lease still holds what the tag stood for: %v", has)
+	}
+	if !has[now.target.String()] || !has[now.chainID] || !has[id] {
+		t.Errorf("the lease does not hold what is in use: %v", has)
+	}
+	// The garbage collector takes the old one, and what runs on it goes on.
+	if _, err := r.client.LeasesService().Create(ctx, leases.WithID("gone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.client.LeasesService().Delete(ctx, leases.Lease{ID: "gone"}, leases.SynchronousDelete); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.client.ContentStore().Info(ctx, old.target); !errdefs.IsNotFound(err) {
+		t.Errorf("the old image is still there: %v", err)
+	}
+	if out, _, err := n.output(ctx, r, id, podmgr.Command{Args: []string{"cat", "/proc/1/cmdline"}}); err != nil || out == "" {
+		t.Errorf("what runs of the old image: %q, %v", out, err)
+	}
 }
