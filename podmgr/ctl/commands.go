@@ -26,7 +26,7 @@ func Commands() []Command {
 		restartCommand(), waitCommand(),
 	}
 	all = append(all, manifestCommands()...)
-	all = append(all, imagesCommands())
+	all = append(all, imagesCommands(), mountCommand())
 	all = append(all, machineCommands()...)
 	return append(all, completionCommands()...)
 }

@@ -4,7 +4,16 @@ import (
 	"context"
 
 	"edgepod.dev/agent/manifests"
+	"edgepod.dev/agent/podmgr/volume"
 )
+
+// mountCommand is what the agent starts as a process of its own; see volume.MountCommand.
+func mountCommand() Command {
+	return Command{
+		Name: volume.MountCommand, Raw: true, Hidden: true, Usage: "mount an NFS volume",
+		Run: func(_ context.Context, e Env, in Input) error { return volume.MountHere(e.Out, in.Args) },
+	}
+}
 
 // manifestCommands are those about manifests.
 func manifestCommands() []Command {

@@ -28,7 +28,7 @@ func (s Set) ensureNFS(ctx context.Context, v *v1.Volume) (string, error) {
 	}
 	mounted, err := IsMountPoint(dir)
 	if err == nil && !mounted {
-		err = mountNFS(ctx, v.NFS, dir)
+		err = newMounter().nfs(ctx, v.NFS, dir)
 	}
 	if err != nil {
 		return "", fmt.Errorf("volume %q: %w", v.Name, err)
@@ -36,7 +36,7 @@ func (s Set) ensureNFS(ctx context.Context, v *v1.Volume) (string, error) {
 	return dir, nil
 }
 
-func mountNFS(ctx context.Context, n *v1.NFSVolumeSource, dir string) error {
+func (m mounter) nfs(ctx context.Context, n *v1.NFSVolumeSource, dir string) error {
 	addr, err := findNFS(ctx, n.Server)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func mountNFS(ctx context.Context, n *v1.NFSVolumeSource, dir string) error {
 		flags = unix.MS_RDONLY
 	}
 	for _, version := range []string{"4.2", "4.1", "4.0"} {
-		err = mountWithin(ctx, source, dir, flags, "vers="+version+",addr="+addr)
+		err = m.mount(ctx, source, dir, flags, "vers="+version+",addr="+addr)
 		// What a server or a kernel says that does not have the version.
 		if !errors.Is(err, unix.EPROTONOSUPPORT) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPROTO) {
 			break
@@ -87,28 +87,4 @@ func findNFS(ctx context.Context, server string) (addr string, err error) {
 		return "", fmt.Errorf("asking the NFS server %s: %w", server, err)
 	}
 	return host, nil
-}
-
-// mountWithin mounts in a goroutine that is left behind when the kernel does not return in time: the call cannot be
-// interrupted. When it does return later, the goroutine takes the mount away again and ends.
-func mountWithin(ctx context.Context, source, dir string, flags uintptr, options string) error {
-	ctx, cancel := context.WithTimeout(ctx, nfsMount)
-	defer cancel()
-	done := make(chan error)
-	go func() {
-		err := unix.Mount(source, dir, "nfs4", flags, options)
-		select {
-		case done <- err:
-		case <-ctx.Done():
-			if err == nil {
-				_ = unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-			}
-		}
-	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("the server does not answer the mount: %w", ctx.Err())
-	}
 }
