@@ -18,18 +18,7 @@ import (
 
 // attach is the kubelet's /attach: the streams of a container's first process, from now on and until it ends.
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
-	t, err := s.running(r)
-	var o *remotecommand.Options
-	if err == nil {
-		o, err = streamOptions(r)
-	}
-	if err == nil {
-		err = isUpgrade(r)
-	}
-	var release func()
-	if err == nil {
-		release, err = s.streams.take(t.key)
-	}
+	t, o, release, err := s.stream(r)
 	if err != nil {
 		writeError(w, err)
 		return

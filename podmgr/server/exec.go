@@ -36,16 +36,21 @@ func (s *Server) pod(r *http.Request) (*podmgr.Entry, error) {
 	return e, nil
 }
 
+// reachable refuses what may not reach into a pod, whatever the pod.
+func (s *Server) reachable(r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodPost:
+		return &apiError{http.StatusMethodNotAllowed, r.Method + " is neither GET nor POST"}
+	case s.Containers == nil:
+		return notHere("access to containers")
+	}
+	return sameOrigin(r)
+}
+
 // running finds the running container of a request.
 func (s *Server) running(r *http.Request) (target, error) {
 	t := target{container: r.PathValue("container")}
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodPost:
-		return t, &apiError{http.StatusMethodNotAllowed, r.Method + " is neither GET nor POST"}
-	case s.Containers == nil:
-		return t, notHere("access to containers")
-	}
-	if err := sameOrigin(r); err != nil {
+	if err := s.reachable(r); err != nil {
 		return t, err
 	}
 	e, err := s.pod(r)
@@ -84,24 +89,30 @@ func streamOptions(r *http.Request) (*remotecommand.Options, error) {
 	return o, nil
 }
 
+// stream finds the container of an exec or attach and what the client wants of its streams, and counts it: release must be
+// called once.
+func (s *Server) stream(r *http.Request) (t target, o *remotecommand.Options, release func(), err error) {
+	if t, err = s.running(r); err != nil {
+		return t, nil, nil, err
+	}
+	if o, err = streamOptions(r); err != nil {
+		return t, nil, nil, err
+	}
+	if err = isUpgrade(r); err != nil {
+		return t, nil, nil, err
+	}
+	release, err = s.streams.take(t.key)
+	return t, o, release, err
+}
+
 // exec is the kubelet's /exec.
 func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
-	t, err := s.running(r)
-	var o *remotecommand.Options
-	if err == nil {
-		o, err = streamOptions(r)
-	}
 	args := r.URL.Query()["command"]
-	if err == nil && len(args) == 0 {
-		err = badRequest("you must specify a command")
+	if len(args) == 0 {
+		writeError(w, badRequest("you must specify a command"))
+		return
 	}
-	if err == nil {
-		err = isUpgrade(r)
-	}
-	var release func()
-	if err == nil {
-		release, err = s.streams.take(t.key)
-	}
+	t, o, release, err := s.stream(r)
 	if err != nil {
 		writeError(w, err)
 		return

@@ -20,16 +20,7 @@ import (
 
 // portForward is the kubelet's /portForward: SPDY, SPDY inside a WebSocket (kubectl), or WebSocket with ?port=.
 func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
-	var err error
-	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodPost:
-		err = &apiError{http.StatusMethodNotAllowed, r.Method + " is neither GET nor POST"}
-	case s.Containers == nil:
-		err = notHere("access to pods")
-	default:
-		err = sameOrigin(r)
-	}
-	if err != nil {
+	if err := s.reachable(r); err != nil {
 		writeError(w, err)
 		return
 	}
