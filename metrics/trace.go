@@ -3,9 +3,12 @@ package metrics
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -27,9 +30,17 @@ type Tracer struct {
 }
 
 // NewTracer sends to an OTLP endpoint over HTTP, such as http://collector:4318. Nothing is sent before a pod starts, and
-// an endpoint that does not answer costs the traces only.
+// an endpoint that does not answer costs the traces only. An endpoint without a path is the collector's, whose traces go to
+// /v1/traces (OTEL_EXPORTER_OTLP_ENDPOINT of the OTLP exporter's specification).
 func NewTracer(ctx context.Context, endpoint, node, version string) (*Tracer, error) {
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("reading the OTLP endpoint %q: %w", endpoint, err)
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		u.Path = "/v1/traces"
+	}
+	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()))
 	if err != nil {
 		return nil, fmt.Errorf("opening the OTLP endpoint %s: %w", endpoint, err)
 	}
@@ -50,6 +61,7 @@ func OpenTracer(ctx context.Context, endpoint, node, version string, log zerolog
 	if t, err = NewTracer(ctx, endpoint, node, version); err != nil {
 		return nil, nil, err
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn().Err(err).Msg("sending traces") }))
 	return t, func() {
 		const goodbye = 2 * time.Second
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)

@@ -27,6 +27,9 @@ func TestThePodsStartIsATrace(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+		if r.URL.Path != "/v1/traces" {
+			t.Errorf("spans are sent to %s", r.URL.Path)
+		}
 		received <- &m
 	}))
 	defer server.Close()
