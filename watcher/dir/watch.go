@@ -2,6 +2,7 @@ package dir
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -47,11 +48,8 @@ func Watch(ctx context.Context, dir string, match func(name string) bool, log ze
 			told[f.name] = f.version
 			changed(ctx, File{Path: filepath.Join(abs, f.name), Version: f.version})
 		}
-		for name := range told {
-			if !here[name] {
-				delete(told, name)
-			}
-		}
+		maps.DeleteFunc(told, func(name string, _ Version) bool { return !here[name] })
+		maps.DeleteFunc(faults, func(name, _ string) bool { return !here[name] })
 		return time.Time{}
 	})
 }
