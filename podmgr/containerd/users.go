@@ -95,6 +95,9 @@ func (i *image) resolveUser(runAsUser, runAsGroup *int64, strict bool) (identity
 		who.uid = uint32(n)
 		for _, u := range users {
 			if u.Uid == int(n) {
+				if u.Gid < 0 || u.Gid > maxID {
+					return who, fmt.Errorf("user %q of the image has an ID out of range", userPart)
+				}
 				who.gid, name = uint32(u.Gid), u.Name
 				break
 			}

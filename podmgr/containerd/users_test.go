@@ -31,3 +31,12 @@ func TestABrokenLineOfAUserFileMakesNobodyRoot(t *testing.T) {
 		t.Errorf("beside a broken line, alice is %+v (%v)", who, err)
 	}
 }
+
+func TestAGroupOfAUserThatWrapsToRootIsRefused(t *testing.T) {
+	for _, user := range []string{"1000", "bob"} {
+		img := &image{passwd: []byte("bob:x:1000:4294967296::/:\n"), config: ocispec.ImageConfig{User: user}}
+		if who, err := img.resolveUser(nil, nil, false); err == nil {
+			t.Errorf("user %s is %+v", user, who)
+		}
+	}
+}
