@@ -2,9 +2,9 @@ package podmgr
 
 import v1 "k8s.io/api/core/v1"
 
-// qosClass is the pod's QoS class by the kubelet's rules (k8s.io/kubernetes/pkg/apis/core/v1/helper/qos): Guaranteed
+// QOSClass is status.qosClass of a pod by the kubelet's rules (k8s.io/kubernetes/pkg/apis/core/v1/helper/qos): Guaranteed
 // when CPU and memory of every container are requested and limited alike, BestEffort when none is, else Burstable.
-func qosClass(pod *v1.Pod) v1.PodQOSClass {
+func QOSClass(pod *v1.Pod) v1.PodQOSClass {
 	if pod.Spec.Resources != nil {
 		return qosOf(pod.Spec.Resources)
 	}

@@ -41,7 +41,7 @@ func status(f facts) v1.PodStatus {
 	f.life = lifeOf(f.pod, f.have, f.mem, f.now)
 	_, f.over = f.life.ended()
 	sb := f.life.sb
-	s := v1.PodStatus{ObservedGeneration: f.pod.Generation, QOSClass: qosClass(f.pod)}
+	s := v1.PodStatus{ObservedGeneration: f.pod.Generation, QOSClass: QOSClass(f.pod)}
 	for i := range f.pod.Spec.InitContainers {
 		c := &f.pod.Spec.InitContainers[i]
 		s.InitContainerStatuses = append(s.InitContainerStatuses, f.containerStatus(c, initKind(c)))

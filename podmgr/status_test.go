@@ -255,7 +255,7 @@ func TestQoSClass(t *testing.T) {
 			for _, r := range c.containers {
 				pod.Spec.Containers = append(pod.Spec.Containers, v1.Container{Resources: r})
 			}
-			if got := qosClass(pod); got != c.want {
+			if got := QOSClass(pod); got != c.want {
 				t.Errorf("the class is %s, want %s", got, c.want)
 			}
 		})

@@ -124,7 +124,7 @@ func (g cgroups) remove(uid types.UID) error {
 	return nil
 }
 
-// exists says whether any cgroup of the UID is left.
+// dirs are the directories of a cgroup that exist, one for each hierarchy.
 func (g cgroups) dirs(name string) []string {
 	rel := name
 	if g.systemd {

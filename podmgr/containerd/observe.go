@@ -82,6 +82,8 @@ func (r *Runtime) lost(ctx context.Context, id string) {
 		return
 	}
 	r.index.removeContainer(id)
+	r.exits.forget(id)
+	r.given.Delete(id)
 }
 
 func (r *Runtime) lookSandbox(ctx context.Context, c containers.Container) (podmgr.Sandbox, error) {
