@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,6 +22,50 @@ func (w *world) events(k manifests.Key) (s []string) {
 		s = append(s, fmt.Sprintf("%s %s %s×%d %s", e.Type, e.Container, e.Reason, e.Count, e.Message))
 	}
 	return s
+}
+
+// TestAllThatAManifestWarnsOfIsThereAfterARestart: among 147 pods, and though the agent was killed before it had kept any of it.
+func TestAllThatAManifestWarnsOfIsThereAfterARestart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "events.json")
+	inWorld(t, func(w *world) { w.eventFile = file }, func(w *world) {
+		idle := makePod(web, "v1", v1.RestartPolicyAlways, loop)
+		for i := range 14 {
+			idle.Warnings = append(idle.Warnings, manifests.Problem{Pod: web, Field: fmt.Sprint("spec.", i), Message: "without effect"})
+		}
+		pods := []*manifests.Pod{idle}
+		for i := range 147 {
+			k := manifests.Key{Namespace: "default", Name: fmt.Sprint("p", i)}
+			pods = append(pods, makePod(k, k.Name, v1.RestartPolicyAlways, loop, crash, crash))
+		}
+		told := func(when string) {
+			w.t.Helper()
+			fields := map[string]bool{}
+			for _, e := range w.m.Board().Events(web) {
+				if e.Reason == "IgnoredField" {
+					fields[e.Message] = true
+				}
+			}
+			if len(fields) != 14 {
+				t.Errorf("%s %d of 14 warnings are there", when, len(fields))
+			}
+		}
+		w.dir.wants(pods...)
+		w.after(10 * time.Minute)
+		told("before the restart")
+		w.crash()
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		w.boot()
+		w.dir.wants(pods...)
+		w.after(0)
+		told("after the restart")
+		w.after(10 * time.Minute)
+		told("ten minutes later")
+		if n := len(w.m.Board().Events(manifests.Key{})); n < 900 {
+			t.Errorf("there are only %d events: nothing was pushed out", n)
+		}
+	})
 }
 
 func TestTheLifeOfAPodIsToldInTheKubeletsEvents(t *testing.T) {

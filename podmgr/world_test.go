@@ -67,15 +67,16 @@ func (s *source) wants(pods ...*manifests.Pod) {
 
 // world is one agent over a fake runtime, in a synctest bubble.
 type world struct {
-	t       *testing.T
-	rt      *fake.Runtime
-	dir     *source
-	sources []podmgr.Source
-	period  time.Duration // Options.MaxRestartPeriod
-	hooks   podmgr.Hooks
-	m       *podmgr.Manager
-	kill    context.CancelFunc
-	dead    chan struct{}
+	t         *testing.T
+	rt        *fake.Runtime
+	dir       *source
+	sources   []podmgr.Source
+	period    time.Duration // Options.MaxRestartPeriod
+	eventFile string        // Options.EventFile
+	hooks     podmgr.Hooks
+	m         *podmgr.Manager
+	kill      context.CancelFunc
+	dead      chan struct{}
 }
 
 // inWorld runs a test in a world of its own; prepare may set the runtime up.
@@ -101,7 +102,7 @@ func (w *world) boot() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.m = podmgr.New(podmgr.Options{
 		Runtime: w.rt, Sources: w.sources, NodeName: "node", HostIP: func() string { return "192.0.2.1" },
-		Hooks: w.hooks, MaxRestartPeriod: w.period, Log: zerolog.Nop(),
+		Hooks: w.hooks, MaxRestartPeriod: w.period, EventFile: w.eventFile, Log: zerolog.Nop(),
 	})
 	w.kill, w.dead = cancel, make(chan struct{})
 	go func() {
