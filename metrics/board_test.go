@@ -113,7 +113,6 @@ func TestANilRecorderRecordsNothing(*testing.T) {
 	r.RuntimeOperation("x", 0, nil)
 	r.ContainerStartFailed("container", "x")
 	r.ImagePulled(0, 0, nil)
-	r.ImageCollected("space")
 	r.Request("GET", "/", "readwrite", false)
 	r.Probe(Probe{})
 }

@@ -35,7 +35,6 @@ func exercise(r *Recorder) {
 	r.RuntimeOperation("run_podsandbox", time.Second, errors.New("no"))
 	r.ContainerStartFailed("container", "CreateContainerError")
 	r.ImagePulled(20<<20, time.Second, nil)
-	r.ImageCollected("space")
 	r.Request("GET", "pods", "readwrite", false)
 	r.Probe(Probe{Pod: manifests.Key{Namespace: "shop", Name: "web"}, UID: "u", Container: "main", Type: "Liveness", Result: ProbeSuccessful, Took: time.Millisecond})
 	r.starts.containers.WithLabelValues("container").Inc()

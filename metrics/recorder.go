@@ -21,7 +21,6 @@ type Recorder struct {
 	operationErrors *prometheus.CounterVec
 	starts          starts
 	pulls           *prometheus.HistogramVec
-	collected       *prometheus.CounterVec
 	requests        *prometheus.CounterVec
 	probes          probes
 }
@@ -44,7 +43,7 @@ func (r *Recorder) collectors() []prometheus.Collector {
 		r.podWork, r.podWorkerStart, r.podStart, r.podStartTotal, r.observe, r.observed,
 		r.operations, r.operationTime, r.operationErrors,
 		s.sandboxTime, s.sandboxErrors, s.pods, s.podErrors, s.containers, s.containerErrors, s.terminated,
-		r.pulls, r.collected, r.requests,
+		r.pulls, r.requests,
 	}
 }
 
@@ -105,13 +104,6 @@ func (r *Recorder) ImagePulled(size int64, took time.Duration, err error) {
 	r.RuntimeOperation("pull_image", took, err)
 	if err == nil {
 		r.pulls.WithLabelValues(sizeBucket(size)).Observe(took.Seconds())
-	}
-}
-
-// ImageCollected records an image that was removed to make room; reason is space or age.
-func (r *Recorder) ImageCollected(reason string) {
-	if r != nil {
-		r.collected.WithLabelValues(reason).Inc()
 	}
 }
 

@@ -27,10 +27,9 @@ func NewRecorder() *Recorder {
 			containerErrors: counterVec("started_containers_errors_total", "Cumulative number of errors when starting containers", "container_type", "code"),
 			terminated:      counterVec("terminated_containers_total", "Cumulative number of container terminations.", "container_type", "exit_code", "reason"),
 		},
-		pulls:     histogramVec("image_pull_duration_seconds", "Duration in seconds to pull an image.", imagePullBuckets(), "image_size_in_bytes"),
-		collected: counterVec("image_garbage_collected_total", "Total number of images garbage collected by the kubelet, whether through disk usage or image age.", "reason"),
-		requests:  counterVec("http_requests_total", "Number of the http requests received since the server started", "method", "path", "server_type", "long_running"),
-		probes:    newProbes(),
+		pulls:    histogramVec("image_pull_duration_seconds", "Duration in seconds to pull an image.", imagePullBuckets(), "image_size_in_bytes"),
+		requests: counterVec("http_requests_total", "Number of the http requests received since the server started", "method", "path", "server_type", "long_running"),
+		probes:   newProbes(),
 	}
 }
 

@@ -64,7 +64,6 @@ func (s *Server) pods(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, list)
 }
 
-// runningPods lists the pods of which a container runs, with as much as the kubelet's runtime cache knows of them.
 // awaitBoard waits a moment for the board of an agent that has just started: an incomplete list looks as if pods were gone.
 func (s *Server) awaitBoard(ctx context.Context) {
 	if s.Ready == nil {
@@ -80,6 +79,7 @@ func (s *Server) awaitBoard(ctx context.Context) {
 	}
 }
 
+// runningPods lists the pods of which a container runs, with as much as the kubelet's runtime cache knows of them.
 func (s *Server) runningPods(w http.ResponseWriter, r *http.Request) {
 	s.awaitBoard(r.Context())
 	list := podList()

@@ -50,8 +50,8 @@ type kept struct {
 	Services   []service
 }
 
-// load takes over what an earlier agent kept, and returns whether it kept anything. Pods of another cluster are none of
-// ours; a file that cannot be read is a warning, not an error.
+// load takes over what an earlier agent kept, and returns whether it kept anything. Pods of a node of another name are none
+// of ours; an API server may have moved, and confirms the pods or not. A file that cannot be read is a warning, not an error.
 func (p *Pods) load() bool {
 	k, err := p.offline.read()
 	switch {
