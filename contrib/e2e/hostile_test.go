@@ -118,6 +118,7 @@ func configCases() []hostileCase {
 	}
 	long := strings.Repeat("a", 200<<10)
 	return []hostileCase{
+		runs(stopSignalCase, "echo ran", []string{"ran"}, nil, set(func(c *ggcr.Config) { c.StopSignal = "USR1" })),
 		refusedDir("proc", "/proc/self/fd/8"),
 		refusedDir("dots", "/a/../proc/./self/cwd"),
 		refusedDir("relative", "../../proc/self/fd/9"),
@@ -263,6 +264,7 @@ func TestHostileImages(t *testing.T) {
 		last := len(cases) - 1
 		runSecurityCases(t, n, cases[:last])
 		checkVolumeLinks(t, n, canary)
+		checkStopSignal(t, n)
 		checkLabels(t, n, cases[last])
 		if got, err := os.ReadFile(canary); err != nil || string(got) != text {
 			t.Errorf("an image changed a file of the node: %q, %v", got, err)
@@ -323,6 +325,30 @@ func hostileImage(t *testing.T, base ggcr.Image, h hostileCase) ggcr.Image {
 		t.Fatal(err)
 	}
 	return img
+}
+
+const stopSignalCase = "stopsignal"
+
+// checkStopSignal ends a pod of an image whose STOPSIGNAL is a good one.
+func checkStopSignal(t *testing.T, n *node.Node) {
+	t.Helper()
+	const name = "stopped-as-the-image-says"
+	p, _ := report(t, n, name, "true")
+	p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "edgepod.dev/hostile-"+stopSignalCase+":1", v1.PullNever
+	p.Spec.Containers[0].Command = []string{"sh", "-c", "trap 'echo usr1 >/out/told; exit 0' USR1; trap 'echo term >/out/told; exit 0' TERM; touch /out/up; while :; do sleep 3600 & wait; done"}
+	n.Apply(p)
+	out := filepath.Join(n.Dir, "out-"+name)
+	n.Eventually("the traps to be set", func() string {
+		if !fileExists(filepath.Join(out, "up")) {
+			return node.Describe(n.Pod(name))
+		}
+		return ""
+	})
+	n.Delete(name)
+	n.WaitGone(name)
+	if b, err := os.ReadFile(filepath.Join(out, "told")); string(b) != "usr1\n" {
+		t.Errorf("the container was told %q, %v", b, err)
+	}
 }
 
 // checkVolumeLinks has containers begin in links that another one put into their volume, to each file that the OCI runtime

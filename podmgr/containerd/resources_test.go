@@ -40,6 +40,18 @@ func cgroupOf(shares uint64, quota, memory int64, pages ...specs.LinuxHugepageLi
 	return r
 }
 
+func TestAKillForMemoryTakesTheWholeContainerWhereTheKernelCan(t *testing.T) {
+	for unified, want := range map[bool]map[string]string{true: {"memory.oom.group": "1"}, false: nil} {
+		s, err := containerSpec(&v1.Pod{}, &v1.Container{Command: []string{"x"}}, &image{}, identityOf{}, sandboxView{unified: unified})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, s.Linux.Resources.Unified); diff != "" {
+			t.Errorf("cgroup v2 is %v: %s", unified, diff)
+		}
+	}
+}
+
 func TestCgroupValuesAreTheKubelets(t *testing.T) {
 	huge := []string{"2MB", "1GB"}
 	pages := func(two, one uint64) []specs.LinuxHugepageLimit {

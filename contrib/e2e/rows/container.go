@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +36,25 @@ func containerRows() []Row {
 					}
 					return ""
 				})
+			},
+		},
+		{
+			Name: "ports of UDP and SCTP are the host's too", Fields: each(Both, "ports"),
+			Container: `ports: [{name: dns, containerPort: 5353, hostPort: @PORT@, hostIP: 127.0.0.1, protocol: UDP}, {name: s1, containerPort: 36412, hostPort: @PORT@, protocol: SCTP}]`,
+			Look: func(x *X) {
+				rules, err := exec.Command("iptables-save", "-t", "nat").Output()
+				if err != nil {
+					x.Fatalf("reading the kernel's table of ports: %v", err)
+				}
+				ip := x.Pod().Status.PodIP
+				for _, want := range []string{
+					fmt.Sprintf(`-d 127\.0\.0\.1/32 -p udp .*--dport %d -j DNAT --to-destination %s:5353`, x.Port, ip),
+					fmt.Sprintf(`-p sctp .*--dport %d -j DNAT --to-destination %s:36412`, x.Port, ip),
+				} {
+					if !regexp.MustCompile(want).Match(rules) {
+						x.Errorf("the kernel has no rule %s", want)
+					}
+				}
 			},
 		},
 		{

@@ -9,9 +9,11 @@ import (
 func networkRows() []Row {
 	return []Row{
 		{
-			Name: "the host's network", Fields: each("spec.", "hostNetwork"), Pod: "hostNetwork: true", Script: "cat /etc/hostname 2>/dev/null | wc -l >/dev/null",
+			Name: "the host's network", Fields: each("spec.", "hostNetwork", "hostAliases"),
+			Pod: "{hostNetwork: true, hostAliases: [{ip: 192.0.2.8, hostnames: [eight.test]}]}", Script: "cat /etc/hostname 2>/dev/null | wc -l >/dev/null",
 			Look: func(x *X) {
 				x.Want("the network namespace", x.Namespace("net"), x.HostNamespace("net"))
+				x.Contains("/etc/hosts", x.Exec("cat /etc/hosts"), "192.0.2.8\teight.test")
 				if ip := x.Pod().Status.PodIP; strings.HasPrefix(ip, x.node.Subnet) || ip == "" {
 					x.Errorf("the pod's address is %q, want one of the host", ip)
 				}

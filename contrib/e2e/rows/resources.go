@@ -34,6 +34,7 @@ func resourceRows() []Row {
 				x.OneOf("the CPU quota", x.Cgroup("cpu", "cpu.cfs_quota_us", "cpu.max"), "50000", "50000 100000")
 				x.OneOf("the CPU weight", x.Cgroup("cpu", "cpu.shares", "cpu.weight"), "256", "10", "34", "35")
 				x.OneOf("the pod's CPU weight", x.PodCgroup("cpu", "cpu.shares", "cpu.weight"), "256", "10", "34", "35")
+				x.Want("the limit of the pod's processes", x.PodCgroup("pids", "pids.max", "pids.max"), "1024")
 				x.Contains("the cgroup", x.Proc("cgroup"), "/kubepods/burstable/pod")
 				adj, _ := strconv.Atoi(strings.TrimSpace(x.Proc("oom_score_adj")))
 				if adj < 3 || adj > 999 {
