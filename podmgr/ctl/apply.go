@@ -185,18 +185,12 @@ func Apply(ctx context.Context, c *Client, s Streams, o ApplyOptions) error {
 	return nil
 }
 
-// checkClashes refuses what is defined twice: among the sources, or by a source and by another file of the directory.
+// checkClashes refuses what is defined twice, among the sources or by a source and by another file of the directory, and a
+// source that would take the place of a file that has nothing in common with it but the name.
 func checkClashes(dir string, sources []source) error {
 	defined := map[string]string{} // kind/namespace/name → file
 	define := func(file string, d manifests.Documents) error {
-		var names []string
-		for _, p := range d.Pods {
-			names = append(names, "pod "+p.Key().String())
-		}
-		for _, k := range d.Configs {
-			names = append(names, strings.ToLower(k.Kind)+" "+k.Namespace+"/"+k.Name)
-		}
-		for _, n := range names {
+		for _, n := range definitions(d) {
 			if first, ok := defined[n]; ok {
 				return fmt.Errorf("%s: %s is already defined in %s: apply a file of that name, or delete it first", file, n, first)
 			}
@@ -208,22 +202,27 @@ func checkClashes(dir string, sources []source) error {
 	if err != nil {
 		return err
 	}
-	replaced := map[string]bool{}
+	replacing := map[string]source{}
 	for _, src := range sources {
-		if replaced[src.name] {
+		if _, twice := replacing[src.name]; twice {
 			return fmt.Errorf("two of the manifests would become %s", filepath.Join(dir, src.name))
 		}
-		replaced[src.name] = true
+		replacing[src.name] = src
 	}
 	for _, f := range there {
-		if replaced[filepath.Base(f)] {
-			continue
-		}
 		data, err := os.ReadFile(f)
 		if err != nil || len(data) > manifests.MaxFileSize {
 			continue // the agent reports it
 		}
-		_ = define(f, manifests.DecodeAll(f, data, manifests.Options{})) // so is a clash that is there already
+		old := manifests.DecodeAll(f, data, manifests.Options{})
+		if src, ok := replacing[filepath.Base(f)]; ok {
+			if gone, kept := definitions(old), definitions(src.docs); len(gone) > 0 && !slices.ContainsFunc(gone, func(n string) bool { return slices.Contains(kept, n) }) {
+				return fmt.Errorf("%s: %s is another manifest, with %s, which would go: rename yours, or delete that first",
+					src.from, f, strings.Join(gone, ", "))
+			}
+			continue
+		}
+		_ = define(f, old) // a clash that is there already is the agent's to report
 	}
 	for _, src := range sources {
 		if err := define(src.from, src.docs); err != nil {
@@ -231,6 +230,17 @@ func checkClashes(dir string, sources []source) error {
 		}
 	}
 	return nil
+}
+
+// definitions are the pods and objects that documents define: kind namespace/name.
+func definitions(d manifests.Documents) (out []string) {
+	for _, p := range d.Pods {
+		out = append(out, "pod "+p.Key().String())
+	}
+	for _, k := range d.Configs {
+		out = append(out, strings.ToLower(k.Kind)+" "+k.Namespace+"/"+k.Name)
+	}
+	return out
 }
 
 // putFile writes a file so that the agent, and whoever looks after a power cut, sees the old one or the new one whole.

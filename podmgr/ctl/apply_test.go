@@ -49,6 +49,11 @@ func TestManifestsAreAppliedAndDeleted(t *testing.T) {
 	if _, err := apply(ApplyOptions{Files: []string{filepath.Join(here, "clash.yaml")}}); err == nil || !strings.Contains(err.Error(), "already defined") {
 		t.Errorf("a clash: %v", err)
 	}
+	elsewhere := t.TempDir()
+	put(t, elsewhere, map[string]string{"web.yaml": podYAML("shop", "nginx:1")})
+	if _, err := apply(ApplyOptions{Files: []string{filepath.Join(elsewhere, "web.yaml")}}); err == nil || !strings.Contains(err.Error(), "with pod default/web, which would go") {
+		t.Errorf("another manifest of that name: %v", err)
+	}
 	if d := cmp.Diff([]string{"two.yaml", "web.yaml"}, names(t, n.manifest)); d != "" {
 		t.Error(d)
 	}
