@@ -180,6 +180,9 @@ func (r *Runtime) waitTask(ctx context.Context, id string) error {
 	if err = errgrpc.ToNative(err); err == nil || errdefs.IsNotFound(err) {
 		return nil
 	}
+	if d, bounded := ctx.Deadline(); bounded && !time.Now().Before(d) {
+		return context.DeadlineExceeded // an engine behind a socket saw it before our own timer did
+	}
 	// The shim may have died while we waited: then the task is gone.
 	st, serr := r.task(ctx, id)
 	if serr == nil && !st.running() {
