@@ -275,11 +275,17 @@ func (r *Runtime) Health() health.Named {
 	}}
 }
 
+// slotLimit is how long a start counts as one that works. One that takes longer waits for something, a CNI plugin or a runtime
+// that hangs, and must not keep the pods of others waiting.
+const slotLimit = 5 * time.Second
+
 // slot waits for one of the places for making something; free gives it back.
 func (r *Runtime) slot(ctx context.Context) (free func(), err error) {
 	select {
 	case r.slots <- struct{}{}:
-		return func() { <-r.slots }, nil
+		once := sync.OnceFunc(func() { <-r.slots })
+		t := time.AfterFunc(slotLimit, once)
+		return func() { t.Stop(); once() }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
