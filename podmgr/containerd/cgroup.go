@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	cg "github.com/containerd/cgroups/v3"
@@ -28,11 +29,12 @@ type cgroups struct {
 	systemd bool
 	root    string
 	pids    int64
-	huge    []string // sizes of huge pages that it counts
+	huge    []string    // sizes of huge pages that it counts
+	weigh   *sync.Mutex // whoever weighs a class sees every pod that was weighed before it
 }
 
 func newCgroups(c Config, _ hostLimits) (cgroups, error) {
-	g := cgroups{unified: cg.Mode() == cg.Unified, root: path.Join("/", c.CgroupRoot), pids: c.PodPidsLimit}
+	g := cgroups{unified: cg.Mode() == cg.Unified, root: path.Join("/", c.CgroupRoot), pids: c.PodPidsLimit, weigh: new(sync.Mutex)}
 	g.huge = hugePageSizes(g.unified)
 	switch c.CgroupDriver {
 	case "", "auto":
@@ -100,7 +102,7 @@ func (g cgroups) ensure(p *v1.Pod, q v1.PodQOSClass) error {
 	if err != nil {
 		return fmt.Errorf("creating the pod's cgroup %s: %w", name, err)
 	}
-	return nil
+	return g.weighClass(q)
 }
 
 func parentSlice(name string) string {
@@ -115,8 +117,20 @@ func parentSlice(name string) string {
 // that no longer exists.
 func (g cgroups) remove(uid types.UID) error {
 	for _, q := range []v1.PodQOSClass{v1.PodQOSGuaranteed, v1.PodQOSBurstable, v1.PodQOSBestEffort} {
-		for _, dir := range g.dirs(g.pod(q, uid)) {
+		name := g.pod(q, uid)
+		dirs := g.dirs(name)
+		for _, dir := range dirs {
 			if err := removeCgroup(dir); err != nil {
+				return err
+			}
+		}
+		if g.systemd {
+			if err := stopSlice(name); err != nil {
+				return err
+			}
+		}
+		if len(dirs) > 0 {
+			if err := g.weighClass(q); err != nil {
 				return err
 			}
 		}

@@ -105,7 +105,12 @@ func (g cgroups) set(pod string, res *specs.LinuxResources) error {
 		if g.unified {
 			name = "memory.max"
 		}
-		return writeLimit(g.file(pod, "", "memory", name), strconv.FormatInt(*res.Memory.Limit, 10))
+		if err := writeLimit(g.file(pod, "", "memory", name), strconv.FormatInt(*res.Memory.Limit, 10)); err != nil {
+			return err
+		}
+	}
+	if g.systemd && g.unified {
+		return tellSlice(pod, res)
 	}
 	return nil
 }

@@ -80,6 +80,9 @@ func (r *Runtime) Resize(ctx context.Context, p *manifests.Pod, containers []str
 	if err := r.cgroups.set(pod, wants); err != nil {
 		return err
 	}
+	if err := r.cgroups.weighClass(q); err != nil {
+		return err
+	}
 	if p.Object.Spec.Resources == nil {
 		return nil
 	}
