@@ -122,8 +122,13 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 	case task.Status_RUNNING, task.Status_PAUSED, task.Status_PAUSING:
 		o.State = podmgr.Running
 	case task.Status_STOPPED:
+		e, known := r.exits.get(c.ID)
+		if e, known = st.exit(e, known); !known {
+			o.State = podmgr.Running
+			break
+		}
 		o.State = podmgr.Exited
-		setExit(&o, st.code, st.exited, r.oomKilled(uid, c.ID))
+		setExit(&o, e.code, e.at, r.oomKilled(uid, c.ID))
 	default:
 		r.vanished(&o, rec)
 	}

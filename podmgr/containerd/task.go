@@ -43,6 +43,15 @@ type taskState struct {
 func (s taskState) exists() bool  { return s.status != task.Status_UNKNOWN }
 func (s taskState) running() bool { return s.status == task.Status_RUNNING }
 
+// exit is how a stopped task has ended; event is the engine's event of it, if one came. A shim knows for an instant that a
+// process has ended but not yet how: that is no exit with code 0 at no time. The event tells, and has the pod looked at again.
+func (s taskState) exit(event exit, came bool) (e exit, known bool) {
+	if s.exited.IsZero() {
+		return event, came
+	}
+	return exit{code: s.code, at: s.exited}, true
+}
+
 // task asks for the state of a task; a task that is gone is no error.
 func (r *Runtime) task(ctx context.Context, id string) (taskState, error) {
 	resp, err := r.client.TaskService().Get(r.ns(ctx), &tasks.GetRequest{ContainerID: id})

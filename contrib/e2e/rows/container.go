@@ -91,10 +91,12 @@ func containerRows() []Row {
 			Name: "the message of the end is read from the container's file", Fields: each(Both, "terminationMessagePath", "terminationMessagePolicy"),
 			Container: "{terminationMessagePath: /tmp/why, terminationMessagePolicy: File}", Script: "echo run >>/out/runs; [ $(wc -l </out/runs) -gt 1 ] || { echo -n because >/tmp/why; exit 3; }; echo again", Says: "again",
 			Look: func(x *X) {
-				last := x.Status("app").LastTerminationState.Terminated
-				if last == nil || last.Message != "because" || last.ExitCode != 3 {
-					x.Errorf("the last state is %+v, want the message \"because\" and exit code 3", last)
-				}
+				x.Eventually("the last state to have the message", func() string { // what it says may be newer than the status
+					if last := x.Status("app").LastTerminationState.Terminated; last == nil || last.Message != "because" || last.ExitCode != 3 {
+						return fmt.Sprintf("it is %+v, want the message \"because\" and exit code 3", last)
+					}
+					return ""
+				})
 			},
 		},
 	}
