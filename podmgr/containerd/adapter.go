@@ -110,6 +110,8 @@ type Runtime struct {
 	storage sync.Map
 	// allocatable is what a container without limits may use.
 	allocatable v1.ResourceList
+	// kills is held while it is decided whose a kill for want of memory was.
+	kills sync.Mutex
 	// lives is held while a pod's directory is made, or the name of its sandbox's life is chosen.
 	lives sync.Mutex
 	// making holds the IDs of containers that Start works on: they may lack a record without being lost.

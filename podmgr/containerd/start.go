@@ -274,6 +274,9 @@ func (x *starting) run(ctx context.Context) error {
 	if err := r.usable(ctx, x.pod); err != nil {
 		return errors.Join(err, r.killTask(ctx, x.id))
 	}
+	if err := r.expectKills(x.pod.UID(), x.dir); err != nil {
+		return err
+	}
 	// Before the start: a container that ran for an instant must not look as if it never had.
 	if err := writeFile(filepath.Join(x.dir, startedFile), []byte(time.Now().Format(time.RFC3339Nano)), 0o600); err != nil {
 		return err
