@@ -110,7 +110,7 @@ type Runtime struct {
 	storage sync.Map
 	// allocatable is what a container without limits may use.
 	allocatable v1.ResourceList
-	// kills is held while it is decided whose a kill for want of memory was.
+	// kills is held while a kill for want of memory is told to the containers of its pod.
 	kills sync.Mutex
 	// lives is held while a pod's directory is made, or the name of its sandbox's life is chosen.
 	lives sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -28,17 +29,32 @@ func (r *Runtime) expectKills(uid types.UID, dir string) error {
 }
 
 // groupKills is how often a container of the pod was killed whole.
-func (r *Runtime) groupKills(uid types.UID) (n int64) {
+func (r *Runtime) groupKills(uid types.UID) int64 { return r.countOfPod(uid, "oom_group_kill") }
+
+func (r *Runtime) countOfPod(uid types.UID, name string) (n int64) {
 	for _, q := range qosClasses() {
-		n = max(n, countIn(r.cgroups.file(r.cgroups.pod(q, uid), "", "memory", "memory.events"), "oom_group_kill"))
+		n = max(n, countIn(r.cgroups.file(r.cgroups.pod(q, uid), "", "memory", "memory.events"), name))
 	}
 	return n
 }
 
+// moreKills says whether there are more kills in the pod than some. The kernel counts the process before it kills it, and
+// the container an instant later, when the process may have ended already.
+func (r *Runtime) moreKills(uid types.UID, others int64) bool {
+	for range 20 {
+		if r.groupKills(uid) > others {
+			return true
+		}
+		if r.countOfPod(uid, "oom_kill") == 0 {
+			return false
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return false
+}
+
 // oomOfScope is oomKilled where scopes end too early; known is what an event or the scope itself told.
 func (r *Runtime) oomOfScope(uid types.UID, id string, code uint32, known bool) bool {
-	r.kills.Lock()
-	defer r.kills.Unlock()
 	file := filepath.Join(r.containerState(id), killsFile)
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -48,9 +64,11 @@ func (r *Runtime) oomOfScope(uid types.UID, id string, code uint32, known bool) 
 		return true
 	}
 	others, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil || !known && (code != exitKilled || r.groupKills(uid) <= others) {
+	if err != nil || !known && (code != exitKilled || !r.moreKills(uid, others)) {
 		return known
 	}
+	r.kills.Lock()
+	defer r.kills.Unlock()
 	if err := writeFile(file, []byte(toldOfKill), 0o600); err != nil {
 		return true
 	}
