@@ -28,6 +28,7 @@ type cgroups struct {
 	unified bool
 	systemd bool
 	root    string
+	mount   string // where file looks instead of /sys/fs/cgroup, in tests
 	pids    int64
 	huge    []string    // sizes of huge pages that it counts
 	weigh   *sync.Mutex // whoever weighs a class sees every pod that was weighed before it

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,10 +30,11 @@ func (g cgroups) file(pod, id, controller, name string) string {
 	default:
 		rel = filepath.Join(rel, id)
 	}
+	mount := cmp.Or(g.mount, "/sys/fs/cgroup")
 	if g.unified {
-		return filepath.Join("/sys/fs/cgroup", rel, name)
+		return filepath.Join(mount, rel, name)
 	}
-	return filepath.Join("/sys/fs/cgroup", controller, rel, name)
+	return filepath.Join(mount, controller, rel, name)
 }
 
 // quota reads a pod's CPU quota in µs per period.

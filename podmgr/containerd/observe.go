@@ -128,7 +128,7 @@ func (r *Runtime) look(ctx context.Context, c containers.Container) (podmgr.Cont
 			break
 		}
 		o.State = podmgr.Exited
-		setExit(&o, e.code, e.at, r.oomKilled(uid, c.ID, e.code))
+		setExit(&o, e.code, e.at, r.oomKilled(uid, c.ID, e))
 	default:
 		r.vanished(&o, rec)
 	}
@@ -146,7 +146,7 @@ func (r *Runtime) vanished(o *podmgr.Container, rec record) {
 	}
 	if e, ok := r.exits.get(o.ID); ok {
 		o.State = podmgr.Exited
-		setExit(o, e.code, e.at, r.oomKilled(o.UID, o.ID, e.code))
+		setExit(o, e.code, e.at, r.oomKilled(o.UID, o.ID, e))
 		return
 	}
 	o.State, o.ExitCode, o.Reason = podmgr.Unknown, exitKilled, "ContainerStatusUnknown"

@@ -15,11 +15,11 @@ import (
 // any other. The cgroup is there until the task is deleted, so that a kill that no event told of is found: the agent, or its
 // engine, was down. Not so with the systemd driver on cgroup v2: see oomscope.go.
 
-// oomKilled says whether the kernel has killed a process of a container, which has ended with code, for want of memory.
-func (r *Runtime) oomKilled(uid types.UID, id string, code uint32) bool {
+// oomKilled says whether the kernel has killed a process of a container, which has ended with e, for want of memory.
+func (r *Runtime) oomKilled(uid types.UID, id string, e exit) bool {
 	known := r.oomKnown(uid, id)
 	if r.cgroups.systemd && r.cgroups.unified {
-		return r.oomOfScope(uid, id, code, known)
+		return r.oomOfScope(uid, id, e, known)
 	}
 	return known
 }

@@ -53,34 +53,48 @@ func (r *Runtime) moreKills(uid types.UID, others int64) bool {
 	return false
 }
 
-// oomOfScope is oomKilled where scopes end too early; known is what an event or the scope itself told.
-func (r *Runtime) oomOfScope(uid types.UID, id string, code uint32, known bool) bool {
-	file := filepath.Join(r.containerState(id), killsFile)
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return known // it was started by an agent that did not count
+// oomOfScope is oomKilled where scopes end too early; e is the exit, known what an event or the scope itself told.
+func (r *Runtime) oomOfScope(uid types.UID, id string, e exit, known bool) bool {
+	told, others := r.killsOf(id)
+	if told || others < 0 {
+		return told || known
 	}
-	if string(b) == toldOfKill {
-		return true
-	}
-	others, err := strconv.ParseInt(string(b), 10, 64)
-	if err != nil || !known && (code != exitKilled || !r.moreKills(uid, others)) {
-		return known
+	if !known && (e.code != exitKilled || !r.moreKills(uid, others)) {
+		return false
 	}
 	r.kills.Lock()
 	defer r.kills.Unlock()
-	if err := writeFile(file, []byte(toldOfKill), 0o600); err != nil {
+	if told, _ := r.killsOf(id); told {
 		return true
 	}
+	r.setKills(id, toldOfKill)
 	k, _ := r.index.keyOf(id)
 	siblings, _ := r.index.get(k)
 	for _, other := range siblings {
-		file := filepath.Join(r.containerState(other), killsFile)
-		if b, err := os.ReadFile(file); other != id && err == nil {
-			if n, err := strconv.ParseInt(string(b), 10, 64); err == nil {
-				_ = writeFile(file, strconv.AppendInt(nil, n+1, 10), 0o600) // else a SIGKILL of it may be taken for this kill
-			}
+		// One that started later has counted this kill among the others' already.
+		if _, n := r.killsOf(other); other != id && n >= 0 && r.startedAt(other).Before(e.at) {
+			r.setKills(other, strconv.FormatInt(n+1, 10))
 		}
 	}
 	return true
+}
+
+// killsOf reads a container's file: whether its own kill was told, and how many are others'; -1 when that is not known, as
+// of a container that an agent started which did not count.
+func (r *Runtime) killsOf(id string) (told bool, others int64) {
+	b, err := os.ReadFile(filepath.Join(r.containerState(id), killsFile))
+	if err != nil {
+		return false, -1
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		n = -1
+	}
+	return string(b) == toldOfKill, n
+}
+
+func (r *Runtime) setKills(id, to string) {
+	if err := writeFile(filepath.Join(r.containerState(id), killsFile), []byte(to), 0o600); err != nil {
+		r.log.Warn().Err(err).Str("id", id).Msg("counting kills for want of memory")
+	}
 }
